@@ -1,0 +1,1 @@
+"""Back end: when to ask, what to ask, whom to ask."""

@@ -1,0 +1,72 @@
+"""Contract of a chat model."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One message of a chat."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """What is asked of a chat model."""
+
+    messages: tuple[ChatMessage, ...]
+    deadline_s: float = 20.0
+    """Longest time for the whole answer."""
+    first_token_deadline_s: float = 8.0
+    max_tokens: int = 200
+    complete: bool = True
+    """The last user message is a whole turn, not a partial transcript."""
+    model: str = ""
+    """Empty: the model's default."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """More text of the answer, cut anywhere."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens spent."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The answer is complete. `no_answer`: the model has nothing to say to this (yet)."""
+
+    reason: Literal["stop", "length", "no_answer", "refusal"]
+
+
+ChatEvent = TextDelta | Usage | Finish
+
+
+class ChatModel(Protocol):
+    """Anything that answers a chat as a stream."""
+
+    name: str
+
+    def stream(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
+        """Answer as a stream that ends with `Finish`; closing the generator cancels.
+
+        Raises:
+            ChatModelError: with a code among `llm_auth`, `llm_rate_limited`, `llm_unreachable`, `llm_timeout`,
+                `llm_bad_answer`, `llm_failed`.
+        """
+
+    async def aclose(self) -> None:
+        """Free connections."""

@@ -1,0 +1,1 @@
+"""Front ends: what hears and speaks one 80 ms frame at a time."""
