@@ -38,7 +38,8 @@ def level_dbfs(samples: Samples) -> float:
 
 def to_int16(samples: Samples) -> npt.NDArray[np.int16]:
     """Float32 in [-1, 1] to 16 bit; louder samples are clipped."""
-    return np.clip(np.rint(samples * 32767.0), -32768, 32767).astype(np.int16)
+    clipped: npt.NDArray[np.int16] = np.clip(np.rint(samples * 32767.0), -32768, 32767).astype(np.int16)
+    return clipped
 
 
 def from_int16(samples: npt.NDArray[np.int16]) -> Samples:

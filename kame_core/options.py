@@ -37,7 +37,7 @@ class ConversationOptions:
     """Empty: the engine's default."""
     instructions: str = ""
     """Added to the persona prompt."""
-    turn_detection: TurnDetection | None = TurnDetection()  # noqa: RUF009 - frozen
+    turn_detection: TurnDetection | None = TurnDetection()
     """None: turns end by `commit_input` only (push to talk)."""
     opener: bool = True
     """A short opener may be spoken before the oracle is there."""

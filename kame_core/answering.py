@@ -1,0 +1,216 @@
+"""From a user's turn to the oracle's words in the slot: planner, oracle stream and the policy of the mode."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from kame_core.agent_turn import AgentTurn
+from kame_core.backend.planner import Planner
+from kame_core.backend.prompt import PromptContext
+from kame_core.errors import KameError
+from kame_core.events import (
+    CandidateAdopted,
+    CandidateFailed,
+    CandidateFinished,
+    CandidateStarted,
+    CandidateText,
+    Event,
+    Trouble,
+)
+from kame_core.frontend.base import Floor, FrontendTraits, SpeechPolicy
+from kame_core.latency import TurnTimeline
+from kame_core.options import ConversationOptions, Mode
+from kame_core.oracle import OracleDecision, OracleStream
+from kame_core.phrasing import normalised
+from kame_core.response import Response
+from kame_core.transcript import Transcript
+from kame_core.turns import Turns
+
+
+@dataclass(slots=True)
+class _CandidateStamps:
+    """When things happened to a candidate, in conversation ms."""
+
+    asked_ms: int
+    first_token_ms: int | None = None
+    adopted_ms: int | None = None
+
+
+def policy_of(options: ConversationOptions) -> SpeechPolicy:
+    """What the mode allows the front end (DESIGN: a mode is a policy, not an engine)."""
+    match options.mode:
+        case Mode.TANDEM:
+            return SpeechPolicy(opener=options.opener)
+        case Mode.DIRECT:
+            return SpeechPolicy(opener=options.opener, alone=True)
+        case Mode.CASCADED:
+            return SpeechPolicy(opener=False, whole_sentences=True)
+
+
+class Answering:
+    """One conversation's way from transcripts to spoken knowledge.
+
+    Args:
+        options: gives the options in force.
+        turns: told whether the agent answers, so that speech over it is judged.
+        make_planner: builds the planner around the given context and event sink.
+    """
+
+    def __init__(
+        self,
+        agent: AgentTurn,
+        traits: FrontendTraits,
+        transcript: Transcript,
+        turns: Turns,
+        options: Callable[[], ConversationOptions],
+        emit: Callable[[Event], None],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._agent = agent
+        self._traits = traits
+        self._transcript = transcript
+        self._turns = turns
+        self._options = options
+        self._emit = emit
+        self._now_ms = now_ms
+        self._oracle = OracleStream(now_ms)
+        self._planner: Planner | None = None
+        self._candidates: dict[str, _CandidateStamps] = {}
+        self._asked_item_id: str | None = None
+        self._active = False
+        self._fell_back = False
+
+    def use(self, planner: Planner) -> None:
+        """Ask through this planner from now on."""
+        self._planner = planner
+
+    @property
+    def active(self) -> bool:
+        """A turn of the user is being answered."""
+        return self._active
+
+    @property
+    def busy(self) -> bool:
+        """The back end is at work for this turn."""
+        return self._planner is not None and self._planner.busy
+
+    # --- the turn's way ---
+
+    def begin_turn(self) -> None:
+        """A new turn of the user: nothing of an earlier one is asked or read any more."""
+        self.stop()
+        self._candidates.clear()
+        if self._planner is not None:
+            self._planner.new_turn()
+
+    def stop(self) -> None:
+        """Answer no longer: requests end, the oracle is cleared."""
+        self._active = False
+        self._turns.agent(False)
+        if self._planner is not None:
+            self._planner.stop()
+        self._decide(self._oracle.clear())
+
+    def heard(self, text: str, *, settled: bool) -> None:
+        """The user's turn in progress was read anew; `settled`: at a pause, as well as possible."""
+        if self._planner is None or self._options().mode is not Mode.TANDEM or not self._traits.follows_oracle:
+            return
+        if settled:
+            self._planner.pause(text)
+        else:
+            self._planner.partial(text)
+
+    def answer(self, item_id: str | None, text: str, *, on_demand: bool = False) -> None:
+        """The turn is the agent's; `text` is all of what it answers, `item_id` where that stands in the transcript."""
+        self._active = True
+        self._asked_item_id = item_id
+        self._fell_back = False
+        self._turns.agent(True)
+        options = self._options()
+        if self._planner is not None and options.mode is not Mode.DIRECT and self._traits.follows_oracle:
+            if self._traits.oracle_style == "continuation":  # spoken as it is: not what answers less than the whole
+                whole = normalised(text)
+                self._decide(self._oracle.keep_only(lambda partial: normalised(partial) == whole))
+            if on_demand:
+                self._planner.ask(text)
+            else:
+                self._planner.turn_ended(text)
+        self._agent.tell(Floor.SPEAK, heard=text, policy=policy_of(options))
+
+    def replay(self) -> None:
+        """The slot dropped its turn while the user's goes on: it gets the oracle again from the first word."""
+        self._agent.feed(self._oracle.replay())
+
+    def nothing_said(self) -> None:
+        """The back end is done and there is nothing (more) to say."""
+        if not self._active:
+            return
+        if not self._fell_back and self._options().mode is not Mode.DIRECT:
+            self._fell_back = True  # with no back end the front end still answers: short and shallow
+            self._agent.tell(Floor.SPEAK, policy=replace(policy_of(self._options()), alone=True))
+            return
+        self.stop()
+        self._agent.end("incomplete", "no_speech")
+        self._agent.tell(Floor.LISTEN, heard="", new_turn=True)
+
+    def response_ended(self, response: Response, timeline: TurnTimeline | None) -> None:
+        """Close the books of a response: its time line, and the turn if it was answered."""
+        if timeline is not None and response.voice_started:
+            self._stamp(timeline, response)
+            self._emit(timeline.timing(self._now_ms(), response.id, self._options().mode.value))
+        if self._active and response.status == "completed":
+            self.stop()
+            self._agent.tell(Floor.LISTEN, heard="", new_turn=True)
+
+    def _stamp(self, timeline: TurnTimeline, response: Response) -> None:
+        """Stamps of the candidate the response spoke from first."""
+        stamps = next((self._candidates[other] for other in response.candidates if other in self._candidates), None)
+        if stamps is None:
+            return
+        timeline.stamp("asked", stamps.asked_ms)
+        if stamps.first_token_ms is not None:
+            timeline.stamp("first_token", stamps.first_token_ms)
+        if stamps.adopted_ms is not None:
+            timeline.stamp("adopted", stamps.adopted_ms)
+
+    # --- the back end ---
+
+    def prompt_context(self) -> PromptContext:
+        """What the back end is told beside the user's words."""
+        options = self._options()
+        response = self._agent.response
+        return PromptContext(
+            instructions=options.instructions,
+            language=options.language,
+            style=self._traits.oracle_style,
+            history=self._transcript.history(without=self._asked_item_id if self._active else None),
+            spoken_this_turn=response.generated.strip() if response is not None else "",
+        )
+
+    def candidate_event(self, event: Event) -> None:
+        """A fact of the planner."""
+        now_ms = self._now_ms()
+        self._emit(event)
+        match event:
+            case CandidateStarted():
+                self._candidates[event.candidate_id] = _CandidateStamps(now_ms)
+            case CandidateText():
+                stamps = self._candidates.get(event.candidate_id)
+                if stamps is not None and stamps.first_token_ms is None:
+                    stamps.first_token_ms = now_ms
+            case CandidateFinished():
+                self._agent.input_tokens += event.input_tokens
+                self._agent.output_tokens += event.output_tokens
+            case CandidateFailed(error=KameError() as error):
+                self._emit(Trouble(now_ms, error))
+        self._decide(self._oracle.handle(event))
+
+    def _decide(self, decision: OracleDecision) -> None:
+        for fact in decision.facts:
+            if isinstance(fact, CandidateAdopted):
+                if self._planner is not None:
+                    self._planner.adopted(fact.candidate_id)
+                stamps = self._candidates.get(fact.candidate_id)
+                if stamps is not None:
+                    stamps.adopted_ms = self._now_ms()
+            self._emit(fact)
+        self._agent.feed(decision.updates)

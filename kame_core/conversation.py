@@ -1,0 +1,411 @@
+"""One conversation: wires ear, turns, back end, oracle, front end and voice together; owns their tasks.
+
+The two halves never wait for each other: the slot is ticked by its host and told facts as they come; the back end
+asks whenever there is something new to ask. Everything here runs on the event loop and is quick.
+"""
+
+import asyncio
+import logging
+import traceback
+from dataclasses import replace
+
+from kame_core.agent_turn import AgentTurn
+from kame_core.answering import Answering, policy_of
+from kame_core.audio import Samples
+from kame_core.backend.planner import Planner
+from kame_core.engines import Engines
+from kame_core.errors import ConversationClosedError, FrontendError, InvalidRequestError, KameError
+from kame_core.events import (
+    ConversationEnded,
+    Ducked,
+    Event,
+    FinalTranscript,
+    ItemAdded,
+    ItemDeleted,
+    Restored,
+    Role,
+    Trouble,
+    UserTurnCommitted,
+)
+from kame_core.frontend.base import Floor, SlotLease
+from kame_core.hearing import EarState, Hearing
+from kame_core.ids import new_id
+from kame_core.latency import TurnTimeline
+from kame_core.options import ConversationOptions
+from kame_core.playout import Playout
+from kame_core.response import Response
+from kame_core.stt.base import Recognizer
+from kame_core.subscription import Subscription
+from kame_core.transcript import Item, Transcript
+from kame_core.turns import Turns
+from kame_core.user_turn import UserTurn
+
+_log = logging.getLogger(__name__)
+
+_MAX_SUBSCRIPTIONS = 16
+
+
+class Conversation:
+    """A dialogue in progress. Made by `ConversationRegistry.open`; every method is called on the event loop."""
+
+    def __init__(
+        self, engines: Engines, options: ConversationOptions, lease: SlotLease, recognizer: Recognizer
+    ) -> None:
+        self.id = new_id("conv")
+        self.clock = engines.clock
+        self.transcript = Transcript()
+        self._engines = engines
+        self._traits = engines.frontend.traits
+        self._options = options
+        self._lease = lease
+        self._recognizer = recognizer
+        self._began_s = engines.clock.now()
+        self._subscriptions: list[Subscription] = []
+        self._started = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._reason = "ended"
+        self._timeline: TurnTimeline | None = None
+        self._announced_item_id: str | None = None
+        turns = Turns(options.turn_detection, observes=self._traits.takes_turns)
+        self._user = UserTurn(turns, recognizer, self, self._emit, self.now_ms)
+        self._agent = AgentTurn(
+            lease,
+            self._traits,
+            self.transcript,
+            self._emit,
+            self.now_ms,
+            on_opening=self._announce_user_item,
+            waiting=self._more_may_come,
+            on_idle=lambda: self._answering.nothing_said(),
+            on_ended=self._response_ended,
+        )
+        self._answering = Answering(
+            self._agent, self._traits, self.transcript, turns, lambda: self._options, self._emit, self.now_ms
+        )
+        self._hearing = Hearing(engines.vad, recognizer, engines.hearing, engines.clock, self._heard)
+
+    # --- life ---
+
+    async def run(self) -> None:
+        """Live until `aclose`; never raises. The registry owns the task that runs this."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                planner = Planner(
+                    self._engines.chat,
+                    self._answering.prompt_context,
+                    self._answering.candidate_event,
+                    self._engines.clock,
+                    tasks,
+                    self.now_ms,
+                )
+                self._answering.use(planner)
+                loops = [tasks.create_task(loop) for loop in (self._hearing.run(), self._read(), self._speak())]
+                self._started.set()
+                await self._closing.wait()
+                await planner.aclose()
+                for loop in loops:
+                    loop.cancel()
+        except* KameError as group:
+            self._fail(group.exceptions[0])
+        except* Exception as group:
+            error = group.exceptions[0]  # its message may quote what was said; type and place do not
+            _log.error(
+                "%s failed: %s\n%s", self.id, type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
+            )
+            self._fail(None)
+        finally:
+            await self._release()
+
+    def _fail(self, error: BaseException | None) -> None:
+        known = (
+            error if isinstance(error, KameError) else FrontendError("The conversation broke down. Start a new one.")
+        )
+        self._reason = "failed"
+        self._emit(Trouble(self.now_ms(), known, fatal=True))
+
+    async def _release(self) -> None:
+        self._closing.set()
+        self._agent.playout.flush()
+        self._agent.end("incomplete", "ended")
+        for part in (self._recognizer, self._lease):
+            try:
+                await part.aclose()
+            except Exception:
+                _log.exception("a part of conversation %s did not close", self.id)
+        self._emit(ConversationEnded(self.now_ms(), self._reason))
+        for subscription in self._subscriptions:
+            subscription.close()
+        self._subscriptions.clear()
+        self._closed.set()
+
+    async def aclose(self, reason: str = "ended") -> None:
+        """End the conversation and wait until its slot, recogniser and tasks are free."""
+        if not self._closing.is_set():
+            self._reason = reason
+            self._closing.set()
+        await self._closed.wait()
+
+    async def wait_started(self) -> None:
+        """Return when `run` has begun."""
+        await self._started.wait()
+
+    async def wait_closed(self) -> None:
+        """Return when the conversation has ended for whatever reason."""
+        await self._closed.wait()
+
+    @property
+    def closed(self) -> bool:
+        """It has ended or is about to."""
+        return self._closing.is_set()
+
+    # --- what goes in and out ---
+
+    @property
+    def playout(self) -> Playout:
+        """The voice to be played; `attach` before reading."""
+        return self._agent.playout
+
+    def push_audio(self, samples: Samples) -> None:
+        """The user's sound as it arrives, float32 [n] mono 24 kHz, on one continuous time line."""
+        if not self.closed and samples.size:
+            self._lease.push_audio(samples)
+            self._hearing.push(samples)
+
+    def subscribe(self) -> Subscription:
+        """All events from now on.
+
+        Raises:
+            ConversationClosedError: it has ended.
+            InvalidRequestError: too many listen already.
+        """
+        if self.closed:
+            raise ConversationClosedError("The conversation has ended. Start a new one.")
+        self._subscriptions = [other for other in self._subscriptions if not other.closed]
+        if len(self._subscriptions) >= _MAX_SUBSCRIPTIONS:
+            raise InvalidRequestError("Too many listeners on one conversation.", code="too_many_listeners")
+        subscription = Subscription()
+        self._subscriptions.append(subscription)
+        return subscription
+
+    def now_ms(self) -> int:
+        """Conversation time."""
+        return round((self._engines.clock.now() - self._began_s) * 1000)
+
+    def _emit(self, event: Event) -> None:
+        for subscription in self._subscriptions:
+            subscription.put(event)
+
+    # --- what a client may do ---
+
+    @property
+    def options(self) -> ConversationOptions:
+        """What is asked of the conversation now."""
+        return self._options
+
+    def set_options(self, options: ConversationOptions) -> None:
+        """Change the options; they apply from the next turn. Language and voice stay as they were opened."""
+        self._options = replace(options, language=self._options.language, voice=self._options.voice)
+        self._user.turns.detection = options.turn_detection
+
+    def add_text(self, text: str, role: Role, item_id: str | None = None, previous_item_id: str | None = None) -> str:
+        """Put a typed message into the dialogue and return its id.
+
+        Raises:
+            InvalidRequestError: the id is taken or the previous item is not here.
+        """
+        item = Item(item_id or new_id("item"), role, text, "completed", "text")
+        previous = self.transcript.add(item, previous_item_id)
+        self._emit(ItemAdded(self.now_ms(), item.id, previous, role, text))
+        return item.id
+
+    def item(self, item_id: str) -> Item | None:
+        """An item of the dialogue."""
+        return self.transcript.get(item_id)
+
+    def delete_item(self, item_id: str) -> None:
+        """Take an item out of the dialogue.
+
+        Raises:
+            InvalidRequestError: it is not here.
+        """
+        self.transcript.delete(item_id)
+        self._emit(ItemDeleted(self.now_ms(), item_id))
+
+    def create_response(self, instructions: str = "") -> str:
+        """Answer now, to what was said or typed last; returns the response's id.
+
+        Raises:
+            InvalidRequestError: a response is open already.
+        """
+        if self._agent.response is not None:
+            raise InvalidRequestError(
+                "A response is in progress. Cancel it or wait until it is done.",
+                code="conversation_already_has_active_response",
+            )
+        asked = next((item for item in reversed(self.transcript.items()) if item.role == "user"), None)
+        question = instructions or (asked.text if asked is not None else "")
+        response = self._agent.open(on_demand=True)
+        self._begin_turn()
+        self._timeline = self._agent.timeline = TurnTimeline(self.now_ms())
+        self._answering.answer(asked.id if asked is not None else None, question, on_demand=True)
+        return response.id
+
+    def cancel_response(self, response_id: str | None = None) -> None:
+        """Stop the response in progress.
+
+        Raises:
+            InvalidRequestError: there is none, or it is another one.
+        """
+        response = self._agent.response
+        if response is None or response_id not in (None, response.id):
+            raise InvalidRequestError("There is no such response in progress.", code="response_cancel_not_active")
+        self._answering.stop()
+        self._agent.cut("client_cancelled")
+
+    def clear_voice(self) -> str | None:
+        """Silence the agent at once; returns the response that was being spoken."""
+        response = self._agent.response
+        if response is None:
+            return None
+        self.cancel_response()
+        return response.id
+
+    def commit_input(self) -> None:
+        """The user's turn is over (push to talk).
+
+        Raises:
+            InvalidRequestError: nothing was said since the last turn.
+        """
+        if not self._user.in_turn:
+            raise InvalidRequestError(
+                "There is no speech to commit. Speak first.", code="input_audio_buffer_commit_empty"
+            )
+        self._user.commit()
+
+    def clear_input(self) -> None:
+        """Forget what the user has said since the last turn."""
+        self._user.clear()
+
+    # --- loops ---
+
+    async def _read(self) -> None:
+        async for update in self._recognizer.updates():
+            self._user.reading(update)
+
+    async def _speak(self) -> None:
+        async for output in self._lease.outputs():
+            if output.fault is not None:
+                raise output.fault
+            for update in output.heard:
+                self._user.reading(update)
+            self._agent.output(output)
+
+    def _heard(self, state: EarState) -> None:
+        self._user.ear(state)
+
+    # --- the user's turn (TurnListener) ---
+
+    def turn_began(self) -> None:
+        """The user speaks a new turn."""
+        self._begin_turn()
+        self._agent.tell(Floor.LISTEN, heard="", policy=policy_of(self._options), new_turn=True)
+
+    def turn_paused(self, speech_end_ms: int, *, opener: bool) -> None:
+        """Perhaps the end: an opener may come."""
+        self._timeline = TurnTimeline(speech_end_ms)
+        self._timeline.stamp("pause", self.now_ms())
+        if self._agent.response is None:
+            self._agent.timeline = self._timeline
+        automatic = self._options.turn_detection is not None and self._options.turn_detection.create_response
+        if opener and automatic and policy_of(self._options).opener and not self._answering.active:
+            self._agent.tell(Floor.PAUSE, heard=self._user.text)
+
+    def turn_resumed(self) -> None:
+        """The turn goes on: an opener given meanwhile was a backchannel."""
+        if self._agent.response is not None and not self._traits.takes_turns and not self._answering.active:
+            self._agent.cut("turn_detected", heard=self._user.text)
+            self._answering.replay()
+        elif not self._answering.active:
+            self._agent.tell(Floor.LISTEN, heard=self._user.text)
+
+    def turn_ended(self, speech_end_ms: int) -> None:
+        """The turn is over; the final transcript is awaited."""
+        if self._timeline is None:
+            self._timeline = TurnTimeline(speech_end_ms)
+        self._timeline.speech_end_ms = speech_end_ms
+        self._timeline.stamp("turn_end", self.now_ms())
+        if self._agent.timeline is None:
+            self._agent.timeline = self._timeline
+
+    def turn_final(self, item_id: str, text: str, speech_end_ms: int) -> None:
+        """The user's turn joins the dialogue and is answered."""
+        if self._timeline is not None:
+            self._timeline.stamp("settled", self.now_ms())
+        self._announce(item_id)
+        self.transcript.update(item_id, text=text, status="completed")
+        self._announced_item_id = None
+        self._emit(FinalTranscript(self.now_ms(), item_id, text, self._user.seconds))
+        detection = self._options.turn_detection
+        if detection is not None and detection.create_response:
+            self._answering.answer(item_id, text)
+        else:
+            self._answering.stop()
+
+    def turn_dropped(self, item_id: str) -> None:
+        """It was no turn."""
+        self._answering.stop()
+        if self._announced_item_id == item_id:
+            self._announced_item_id = None
+            self.delete_item(item_id)
+        if self._agent.response is not None and not self._traits.takes_turns:
+            self._agent.cut("turn_detected")
+        else:
+            self._agent.tell(Floor.LISTEN, heard="", new_turn=True)
+
+    def transcript_changed(self, text: str, *, settled: bool) -> None:
+        """The user's turn in progress was read anew."""
+        if settled and self._timeline is not None:
+            self._timeline.stamp("settled", self.now_ms())
+        self._answering.heard(text, settled=settled)
+        if not self._answering.active:
+            self._agent.tell(self._agent.state.floor, heard=text)
+
+    def overlap_began(self) -> None:
+        """Lower the voice until it is clear why the user speaks."""
+        self._agent.playout.duck()
+        self._emit(Ducked(self.now_ms()))
+
+    def overlap_ended(self) -> None:
+        """The agent goes on."""
+        self._agent.playout.restore()
+        self._emit(Restored(self.now_ms()))
+
+    def barged_in(self) -> None:
+        """The user took the turn."""
+        self._agent.cut("turn_detected")
+        self._begin_turn()
+        self._agent.tell(Floor.LISTEN, heard=self._user.text, policy=policy_of(self._options), new_turn=True)
+
+    def _announce_user_item(self) -> None:
+        """The user's item comes before the response that answers it, also when that is only an opener."""
+        if self._user.item_id is not None:
+            self._announce(self._user.item_id)
+
+    def _announce(self, item_id: str) -> None:
+        if self._announced_item_id == item_id:
+            return
+        self._announced_item_id = item_id
+        previous = self.transcript.add(Item(item_id, "user", "", "in_progress", "audio"))
+        self._emit(UserTurnCommitted(self.now_ms(), item_id, previous))
+
+    def _begin_turn(self) -> None:
+        self._timeline = self._agent.timeline = None
+        self._answering.begin_turn()
+
+    def _more_may_come(self) -> bool:
+        return self._user.awaits_final or self._answering.busy
+
+    def _response_ended(self, response: Response) -> None:
+        timeline, self._agent.timeline = self._agent.timeline, None
+        self._answering.response_ended(response, timeline)

@@ -1,0 +1,136 @@
+"""The ear of one conversation: incoming sound on one time line, through voice detection, gated to speech-to-text.
+
+Sound is analysed on a named worker and acted on in the event loop. Where none arrives (a muted microphone, packets
+lost), silence is put in by the clock, so that a turn also ends when the sender falls silent altogether.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from kame_core.audio import SAMPLE_RATE_HZ, Samples, StreamResampler, silence
+from kame_core.clock import Clock
+from kame_core.stt.base import Recognizer
+from kame_core.vad import SAMPLE_RATE_HZ as EAR_RATE_HZ
+from kame_core.vad import GateState, SileroModel, SpeechGate, VoiceActivityDetector
+from kame_core.workers import Workers
+
+_MAX_WAITING_SAMPLES = 2 * SAMPLE_RATE_HZ
+_NOTHING_ARRIVED_S = 0.1
+_PRE_ROLL_SAMPLES = EAR_RATE_HZ * 300 // 1000
+_TAIL_MS = 200
+"""Speech-to-text gets this much of a pause; longer silence inside an utterance costs accuracy."""
+
+
+@dataclass(frozen=True, slots=True)
+class EarState:
+    """What is heard at a moment."""
+
+    speaking: bool
+    silence_ms: int
+    """Since the last voiced window; 0 while voiced."""
+    lag_ms: int
+    """How long ago the newest analysed sound arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Analysed:
+    sound: Samples
+    states: tuple[GateState, ...]
+
+
+class Hearing:
+    """Feeds one recogniser; owns nothing but its task `run`.
+
+    Args:
+        model: the shared voice detector.
+        recognizer: where speech goes; its rate must be 16 or 24 kHz.
+        on_state: told on the loop after every 32 ms of sound, in order.
+    """
+
+    def __init__(
+        self,
+        model: SileroModel,
+        recognizer: Recognizer,
+        workers: Workers,
+        clock: Clock,
+        on_state: Callable[[EarState], None],
+    ) -> None:
+        if recognizer.sample_rate_hz not in (EAR_RATE_HZ, SAMPLE_RATE_HZ):
+            raise ValueError(f"a recogniser takes 16 or 24 kHz, not {recognizer.sample_rate_hz} Hz")
+        self._recognizer = recognizer
+        self._wide = recognizer.sample_rate_hz == SAMPLE_RATE_HZ
+        self._workers = workers
+        self._clock = clock
+        self._on_state = on_state
+        self._detector = VoiceActivityDetector(model)
+        self._gate = SpeechGate()
+        self._resampler = StreamResampler(SAMPLE_RATE_HZ, EAR_RATE_HZ)
+        self._waiting: deque[Samples] = deque()
+        self._waiting_samples = 0
+        self._arrived = asyncio.Event()
+        self._recent = silence(0)
+        self._recent_end = 0
+        self._pushed_until = 0
+        self._total_samples = 0
+        self.dropped_samples = 0
+
+    def push(self, samples: Samples) -> None:
+        """Sound as it arrives, float32 [n] mono 24 kHz. Bounded at 2 s: the oldest is dropped and counted."""
+        self._waiting.append(samples)
+        self._waiting_samples += samples.size
+        while self._waiting_samples > _MAX_WAITING_SAMPLES and len(self._waiting) > 1:
+            oldest = self._waiting.popleft()
+            self._waiting_samples -= oldest.size
+            self.dropped_samples += oldest.size
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Listen until cancelled."""
+        heard_until_s = self._clock.now()
+        while True:
+            try:
+                async with asyncio.timeout(_NOTHING_ARRIVED_S):
+                    await self._arrived.wait()
+            except TimeoutError:
+                missing_s = min(self._clock.now() - heard_until_s, 1.0)
+                self.push(silence(round(missing_s * SAMPLE_RATE_HZ)))
+            self._arrived.clear()
+            sound = np.concatenate(self._waiting)
+            self._waiting.clear()
+            self._waiting_samples = 0
+            heard_until_s = self._clock.now()
+            analysed = await self._workers.run(self._analyse, sound)
+            self._act(analysed)
+
+    def _analyse(self, sound: Samples) -> _Analysed:
+        """On the worker: one call at a time, in order."""
+        narrow = self._resampler.push(sound)
+        states = tuple(self._gate.push(window) for window in self._detector.push(narrow))
+        return _Analysed(sound if self._wide else narrow, states)
+
+    def _act(self, analysed: _Analysed) -> None:
+        scale = 1.5 if self._wide else 1.0
+        keep = round(2 * EAR_RATE_HZ * scale)
+        self._recent = np.concatenate([self._recent, analysed.sound])
+        self._recent_end += analysed.sound.size
+        for state in analysed.states:
+            self._total_samples += 512
+            position = min(round(self._total_samples * scale), self._recent_end)
+            if state.speaking or (state.last_voiced_samples is not None and state.silence_ms <= _TAIL_MS):
+                onset = (state.onset_samples or 0) - _PRE_ROLL_SAMPLES
+                self._pass_on(max(self._pushed_until, round(onset * scale)), position)
+            lag_ms = round((self._recent_end - position) * 1000 / (EAR_RATE_HZ * scale))
+            self._on_state(EarState(state.speaking, state.silence_ms, lag_ms))
+        if self._recent.size > keep:
+            self._recent = self._recent[-keep:]
+
+    def _pass_on(self, begin: int, end: int) -> None:
+        first = self._recent_end - self._recent.size
+        begin = max(begin, first)
+        if end > begin:
+            self._recognizer.push(self._recent[begin - first : end - first].copy())
+            self._pushed_until = end

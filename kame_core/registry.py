@@ -1,0 +1,143 @@
+"""All conversations of a process: opening, keeping one over a broken transport, ending.
+
+The registry is the owner of every conversation's task.
+"""
+
+import asyncio
+import secrets
+from dataclasses import dataclass
+from types import TracebackType
+
+from kame_core.conversation import Conversation
+from kame_core.engines import Engines
+from kame_core.errors import CapacityError, InvalidRequestError
+from kame_core.frontend.base import SlotLease, SlotOptions
+from kame_core.options import ConversationOptions
+
+
+@dataclass(slots=True)
+class _Entry:
+    conversation: Conversation
+    token: str | None = None
+    """Resumes the conversation once."""
+    grace: asyncio.Task[None] | None = None
+    """Runs while no transport is attached."""
+
+
+class ConversationRegistry:
+    """Use as an async context manager; leaving it ends all conversations."""
+
+    def __init__(self, engines: Engines) -> None:
+        self.engines = engines
+        self._entries: dict[str, _Entry] = {}
+        self._tasks = asyncio.TaskGroup()
+        self._closing = False
+
+    async def __aenter__(self) -> "ConversationRegistry":
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self.aclose()
+        finally:
+            await self._tasks.__aexit__(kind, error, trace)
+
+    async def aclose(self) -> None:
+        """End all conversations; no new ones are opened."""
+        self._closing = True
+        await asyncio.gather(*(self._end(entry, "shutdown") for entry in list(self._entries.values())))
+
+    @property
+    def count(self) -> int:
+        """Conversations that live now, with and without a transport."""
+        return len(self._entries)
+
+    async def open(self, options: ConversationOptions) -> Conversation:
+        """Start a conversation.
+
+        Raises:
+            CapacityError: no slot is free, or the process is ending.
+            SpeechToTextError: the recogniser cannot start.
+        """
+        if self._closing:
+            raise CapacityError("The server is shutting down. Try again in a moment.", code="shutting_down")
+        engines = self.engines
+        lease = await self._lease(options)
+        try:
+            recognizer = await engines.stt.open(options.language)
+            conversation = Conversation(engines, options, lease, recognizer)
+        except BaseException:
+            await lease.aclose()
+            raise
+        self._entries[conversation.id] = _Entry(conversation)
+        self._tasks.create_task(self._live(conversation), name=conversation.id)
+        await conversation.wait_started()
+        return conversation
+
+    async def _lease(self, options: ConversationOptions) -> SlotLease:
+        slot_options = SlotOptions(language=options.language, voice=options.voice)
+        try:
+            return await self.engines.frontend.lease(slot_options)
+        except CapacityError:
+            waiting = next((entry for entry in self._entries.values() if entry.grace is not None), None)
+            if waiting is None:
+                raise
+        await self._end(waiting, "replaced")  # a conversation without a transport gives way
+        return await self.engines.frontend.lease(slot_options)
+
+    async def _live(self, conversation: Conversation) -> None:
+        try:
+            await conversation.run()
+        finally:
+            entry = self._entries.pop(conversation.id, None)
+            if entry is not None and entry.grace is not None:
+                entry.grace.cancel()
+
+    # --- a transport goes and comes back ---
+
+    def token_for(self, conversation: Conversation) -> str | None:
+        """A new token that resumes the conversation once; the one before is void. None: it has ended."""
+        entry = self._entries.get(conversation.id)
+        if entry is None:
+            return None
+        entry.token = secrets.token_urlsafe(24)
+        return entry.token
+
+    async def detach(self, conversation: Conversation, grace_s: float = 0.0) -> None:
+        """The transport is gone: the conversation ends after `grace_s`, unless it is resumed before."""
+        entry = self._entries.get(conversation.id)
+        if entry is None or conversation.closed:
+            return
+        if grace_s <= 0 or self._closing:
+            await self._end(entry, "ended")
+        elif entry.grace is None:
+            entry.grace = self._tasks.create_task(self._expire(entry, grace_s))
+
+    def resume(self, token: str) -> Conversation:
+        """Attach to the conversation of a token again; the token is spent.
+
+        Raises:
+            InvalidRequestError: no conversation waits for this token.
+        """
+        for entry in self._entries.values():
+            if entry.token is not None and secrets.compare_digest(entry.token, token) and not entry.conversation.closed:
+                entry.token = None
+                if entry.grace is not None:
+                    entry.grace.cancel()
+                    entry.grace = None
+                return entry.conversation
+        raise InvalidRequestError("That conversation is over. Start a new one.", code="resume_token_invalid")
+
+    async def _expire(self, entry: _Entry, grace_s: float) -> None:
+        await asyncio.sleep(grace_s)
+        entry.grace = None  # this task ends the conversation and must not be cancelled by its end
+        await self._end(entry, "grace_over")
+
+    async def _end(self, entry: _Entry, reason: str) -> None:
+        if entry.grace is not None:
+            entry.grace.cancel()
+            entry.grace = None
+        await entry.conversation.aclose(reason)

@@ -1,0 +1,110 @@
+"""Who said what: the dialogue's items, what was only generated and what was really heard."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from kame_core.backend.base import ChatMessage
+from kame_core.errors import InvalidRequestError
+from kame_core.events import Role
+
+ItemStatus = Literal["in_progress", "completed", "incomplete"]
+Modality = Literal["audio", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One message of the dialogue. An agent's `text` is what was heard; `generated` what was meant to be said."""
+
+    id: str
+    role: Role
+    text: str
+    status: ItemStatus
+    modality: Modality
+    generated: str = ""
+
+
+class Transcript:
+    """The items of one conversation in the order in which they belong, bounded at `max_items` (the oldest go)."""
+
+    def __init__(self, max_items: int = 1000) -> None:
+        self._items: dict[str, Item] = {}
+        self._max_items = max_items
+
+    def add(self, item: Item, previous_item_id: str | None = None) -> str | None:
+        """Put an item behind `previous_item_id` (None: at the end) and return the id now before it.
+
+        Raises:
+            InvalidRequestError: the id is taken, or the previous item is not here.
+        """
+        if item.id in self._items:
+            raise InvalidRequestError(f"There is an item with the id {item.id} already.", code="item_exists")
+        if previous_item_id is None or previous_item_id == self.last_id:
+            previous = self.last_id
+            self._items[item.id] = item
+        else:
+            if previous_item_id not in self._items:
+                raise _not_found(previous_item_id)
+            previous = previous_item_id
+            items = list(self._items.values())
+            place = next(index for index, other in enumerate(items) if other.id == previous_item_id)
+            items.insert(place + 1, item)
+            self._items = {other.id: other for other in items}
+        while len(self._items) > self._max_items:
+            del self._items[next(iter(self._items))]
+        return previous
+
+    def update(
+        self,
+        item_id: str,
+        *,
+        text: str | None = None,
+        generated: str | None = None,
+        status: ItemStatus | None = None,
+    ) -> Item | None:
+        """Change what is known of an item; None if it was deleted meanwhile."""
+        item = self._items.get(item_id)
+        if item is None:
+            return None
+        item = replace(
+            item,
+            text=item.text if text is None else text,
+            generated=item.generated if generated is None else generated,
+            status=status or item.status,
+        )
+        self._items[item_id] = item
+        return item
+
+    def delete(self, item_id: str) -> None:
+        """Take an item out.
+
+        Raises:
+            InvalidRequestError: it is not here.
+        """
+        if item_id not in self._items:
+            raise _not_found(item_id)
+        del self._items[item_id]
+
+    def get(self, item_id: str) -> Item | None:
+        """The item with that id."""
+        return self._items.get(item_id)
+
+    @property
+    def last_id(self) -> str | None:
+        """Id of the last item."""
+        return next(reversed(self._items), None)
+
+    def items(self) -> tuple[Item, ...]:
+        """All items in order."""
+        return tuple(self._items.values())
+
+    def history(self, *, without: str | None = None) -> tuple[ChatMessage, ...]:
+        """The dialogue as heard, as chat messages; silent items are left out."""
+        return tuple(
+            ChatMessage(item.role, item.text.strip())
+            for item in self._items.values()
+            if item.text.strip() and item.id != without
+        )
+
+
+def _not_found(item_id: str) -> InvalidRequestError:
+    return InvalidRequestError(f"There is no item with the id {item_id}.", code="item_not_found")

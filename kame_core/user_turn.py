@@ -1,0 +1,260 @@
+"""The user's side of a conversation: from what the ear and the recogniser report to turns with a transcript."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from kame_core.events import (
+    Event,
+    PartialTranscript,
+    SpeechStarted,
+    SpeechStopped,
+    TranscriptionFailed,
+    Trouble,
+    UserTurnDropped,
+)
+from kame_core.hearing import EarState
+from kame_core.ids import new_id
+from kame_core.phrasing import words_of
+from kame_core.stt.base import Recognizer, RecognizerUpdate
+from kame_core.turns import (
+    BargeIn,
+    Decision,
+    Duck,
+    Paused,
+    Restore,
+    Resumed,
+    SettleNow,
+    SpeechBegan,
+    TurnDropped,
+    TurnEnded,
+    Turns,
+)
+
+_SETTLE_DEADLINE_MS = 1200
+"""How long a turn that is over waits for its settled transcript; then the last partial is taken."""
+
+
+class TurnListener(Protocol):
+    """Who acts on the user's turns."""
+
+    def turn_began(self) -> None:
+        """The user speaks a new turn."""
+
+    def turn_paused(self, speech_end_ms: int, *, opener: bool) -> None:
+        """A pause, perhaps the end of the turn."""
+
+    def turn_resumed(self) -> None:
+        """The turn goes on after a pause."""
+
+    def turn_ended(self, speech_end_ms: int) -> None:
+        """The turn is over; its final transcript follows at once or soon."""
+
+    def turn_final(self, item_id: str, text: str, speech_end_ms: int) -> None:
+        """The turn that ended has its final transcript."""
+
+    def turn_dropped(self, item_id: str) -> None:
+        """What had begun was no turn."""
+
+    def transcript_changed(self, text: str, *, settled: bool) -> None:
+        """What was understood of the turn in progress."""
+
+    def overlap_began(self) -> None:
+        """The user speaks over the agent."""
+
+    def overlap_ended(self) -> None:
+        """It was no interruption."""
+
+    def barged_in(self) -> None:
+        """The user took the turn from the agent; a new turn is in progress."""
+
+
+@dataclass(slots=True)
+class _Ending:
+    speech_end_ms: int
+    deadline_ms: int
+
+
+class UserTurn:
+    """Keeps one recogniser, the turn rules and the event stream in step."""
+
+    def __init__(
+        self,
+        turns: Turns,
+        recognizer: Recognizer,
+        listener: TurnListener,
+        emit: Callable[[Event], None],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self.turns = turns
+        self._recognizer = recognizer
+        self._listener = listener
+        self._emit = emit
+        self._now_ms = now_ms
+        self._item_id: str | None = None
+        self._utterance = 0
+        self._text = ""
+        self._settled = False
+        self._began_ms = 0
+        self._ending: _Ending | None = None
+        self._remark_open = False
+
+    @property
+    def awaits_final(self) -> bool:
+        """A turn is over whose final transcript has not come yet."""
+        return self._ending is not None
+
+    @property
+    def text(self) -> str:
+        """What was understood of the turn in progress."""
+        return self._text if self._item_id is not None else ""
+
+    @property
+    def item_id(self) -> str | None:
+        """The item of the turn in progress."""
+        return self._item_id
+
+    @property
+    def in_turn(self) -> bool:
+        """The user has a turn in progress."""
+        return self._item_id is not None
+
+    # --- facts ---
+
+    def ear(self, state: EarState) -> None:
+        """The ear's newest state."""
+        at_ms = self._now_ms() - state.lag_ms
+        for decision in self.turns.ear(at_ms, speaking=state.speaking, silence_ms=state.silence_ms):
+            self._decide(decision)
+        if self._ending is not None and self._now_ms() >= self._ending.deadline_ms:
+            self._finish(self._ending.speech_end_ms)
+
+    def reading(self, update: RecognizerUpdate) -> None:
+        """The recogniser's newest reading."""
+        if update.fault is not None:
+            self._emit(Trouble(self._now_ms(), update.fault))
+            if self._item_id is not None and not self._text:
+                self._emit(TranscriptionFailed(self._now_ms(), self._item_id, update.fault))
+        if update.utterance != self._utterance:
+            return
+        changed = update.text != self._text
+        self._text, self._settled = update.text, update.settled
+        if self._ending is not None:
+            if update.settled:
+                self._finish(self._ending.speech_end_ms)
+            return
+        if self._item_id is not None:
+            if changed:
+                self._emit(PartialTranscript(self._now_ms(), self._item_id, update.text))
+            if changed or update.settled:
+                self._listener.transcript_changed(update.text, settled=update.settled)
+        for decision in self.turns.transcript(self._now_ms(), update.text, settled=update.settled):
+            self._decide(decision)
+        if self._remark_open and update.settled and self._item_id is None:
+            self._next_utterance()
+
+    def commit(self) -> None:
+        """The client ends the turn."""
+        for decision in self.turns.commit(self._now_ms()):
+            self._decide(decision)
+
+    def clear(self) -> None:
+        """The client takes back what was said."""
+        self.turns.clear()
+        self._drop("false_interruption")
+
+    # --- decisions ---
+
+    def _decide(self, decision: Decision) -> None:
+        match decision:
+            case SpeechBegan(onset_ms):
+                if self._ending is not None:  # the user goes on before anybody answered
+                    self._ending = None
+                    self._settled = False
+                    self._listener.turn_resumed()
+                else:
+                    self._begin(onset_ms)
+                    self._listener.turn_began()
+            case Paused(speech_end_ms, opener):
+                self._settled = False
+                self._recognizer.flush()
+                self._listener.turn_paused(speech_end_ms, opener=opener)
+            case Resumed():
+                self._settled = False
+                self._listener.turn_resumed()
+            case TurnEnded(speech_end_ms, _):
+                self._end(speech_end_ms)
+            case TurnDropped(kind, _):
+                self._drop(kind)
+            case Duck():
+                if self._remark_open:
+                    self._next_utterance()
+                self._listener.overlap_began()
+            case Restore(kind, text):
+                self._remark_open = True
+                self._listener.overlap_ended()
+                self._emit(UserTurnDropped(self._now_ms(), new_id("item"), _kind(kind), text))
+                if self._settled:
+                    self._next_utterance()
+            case SettleNow():
+                self._recognizer.flush()
+            case BargeIn(onset_ms):
+                self._begin(onset_ms)
+                self._listener.barged_in()
+                if self._text:
+                    self._listener.transcript_changed(self._text, settled=self._settled)
+
+    def _begin(self, onset_ms: int) -> None:
+        self._item_id = new_id("item")
+        self._remark_open = False
+        self._began_ms = onset_ms
+        self._emit(SpeechStarted(onset_ms, self._item_id))
+        if self._text:
+            self._emit(PartialTranscript(self._now_ms(), self._item_id, self._text))
+
+    def _end(self, speech_end_ms: int) -> None:
+        if self._item_id is None:
+            return
+        self._emit(SpeechStopped(self._now_ms(), self._item_id, speech_end_ms))
+        if self.turns.detection is None:
+            self._recognizer.flush()
+            self._settled = False
+        self._ending = _Ending(speech_end_ms, self._now_ms() + _SETTLE_DEADLINE_MS)
+        self._listener.turn_ended(speech_end_ms)
+        if self._settled:
+            self._finish(speech_end_ms)
+
+    def _finish(self, speech_end_ms: int) -> None:
+        item_id, text = self._item_id, self._text
+        self._ending = None
+        if item_id is None or not words_of(text):
+            self._drop("false_interruption")
+            return
+        self._item_id = None
+        self._next_utterance()
+        self._listener.turn_final(item_id, text, speech_end_ms)
+
+    def _drop(self, kind: str) -> None:
+        item_id, text = self._item_id, self._text
+        self._item_id = None
+        self._ending = None
+        self._next_utterance()
+        if item_id is not None:
+            self._emit(UserTurnDropped(self._now_ms(), item_id, _kind(kind), text))
+            self._listener.turn_dropped(item_id)
+
+    def _next_utterance(self) -> None:
+        self._recognizer.commit()
+        self._utterance += 1
+        self._remark_open = False
+        self._text = ""
+        self._settled = False
+
+    @property
+    def seconds(self) -> float:
+        """How long the turn in progress has lasted."""
+        return (self._now_ms() - self._began_ms) / 1000
+
+
+def _kind(kind: str) -> Literal["backchannel", "false_interruption"]:
+    return "backchannel" if kind == "backchannel" else "false_interruption"

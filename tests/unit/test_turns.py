@@ -1,0 +1,238 @@
+"""Endpointing, barge-in, backchannels: the rules alone, fed as the ear feeds them (a window every 32 ms)."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from kame_core.options import TurnDetection
+from kame_core.turns import (
+    BargeIn,
+    Decision,
+    Duck,
+    Paused,
+    Phase,
+    Restore,
+    Resumed,
+    SettleNow,
+    SpeechBegan,
+    TurnDropped,
+    TurnEnded,
+    Turns,
+)
+
+
+@dataclass
+class Scene:
+    turns: Turns
+    now_ms: int = 0
+    silence_ms: int = 0
+    log: list[tuple[int, Decision]] = field(default_factory=list)
+
+    def speak(self, duration_ms: int) -> None:
+        self._pass(duration_ms, voiced=True)
+
+    def hush(self, duration_ms: int) -> None:
+        self._pass(duration_ms, voiced=False)
+
+    def _pass(self, duration_ms: int, *, voiced: bool) -> None:
+        for _ in range(duration_ms // 32):
+            self.now_ms += 32
+            self.silence_ms = 0 if voiced else self.silence_ms + 32
+            speaking = voiced or self.silence_ms <= 64
+            self._note(self.turns.ear(self.now_ms, speaking=speaking, silence_ms=self.silence_ms))
+
+    def read(self, text: str, *, settled: bool = False) -> None:
+        self._note(self.turns.transcript(self.now_ms, text, settled=settled))
+
+    def _note(self, decisions: list[Decision]) -> None:
+        self.log += [(self.now_ms, decision) for decision in decisions]
+
+    def kinds(self) -> list[type]:
+        return [type(decision) for _, decision in self.log]
+
+    def at(self, kind: type) -> int:
+        return next(at_ms for at_ms, decision in self.log if isinstance(decision, kind))
+
+    def last(self, kind: type) -> Decision:
+        return next(decision for _, decision in reversed(self.log) if isinstance(decision, kind))
+
+
+def scene(detection: TurnDetection | None = TurnDetection(), **options: bool) -> Scene:
+    return Scene(Turns(detection, **options))
+
+
+def pause_that_ended(text: str, settled: bool = True) -> int:
+    talk = scene()
+    talk.speak(1600)
+    talk.hush(200)
+    talk.read(text, settled=settled)
+    talk.hush(3000)
+    ended = talk.last(TurnEnded)
+    assert isinstance(ended, TurnEnded)
+    return talk.at(TurnEnded) - ended.speech_end_ms
+
+
+def test_a_finished_sounding_question_ends_sooner_than_an_open_one() -> None:
+    finished = pause_that_ended("what is the capital of france")
+    unknown = pause_that_ended("the weather was nice yesterday")
+    going_on = pause_that_ended("what is the capital of france and")
+    assert finished < unknown < going_on
+    assert finished <= 360
+    assert going_on >= 1400
+
+
+@pytest.mark.parametrize("text", ["what is the capital of", "what is two plus", "could you um", "i think that the"])
+def test_open_endings_wait(text: str) -> None:
+    assert pause_that_ended(text) >= 1400
+
+
+def test_a_pause_is_told_at_160_ms_and_an_opener_is_allowed_after_real_speech() -> None:
+    talk = scene()
+    talk.speak(960)
+    talk.hush(320)
+    paused = talk.last(Paused)
+    assert isinstance(paused, Paused)
+    assert paused.opener
+    assert 160 <= talk.at(Paused) - paused.speech_end_ms <= 200
+
+
+def test_a_cough_gets_no_opener_and_is_no_turn() -> None:
+    talk = scene()
+    talk.speak(192)
+    talk.hush(200)
+    talk.read("", settled=True)
+    talk.hush(1500)
+    assert talk.kinds() == [SpeechBegan, Paused, TurnDropped]
+    paused = talk.last(Paused)
+    assert isinstance(paused, Paused)
+    assert not paused.opener
+
+
+def test_long_sound_without_words_is_dropped_once_the_transcript_is_settled() -> None:
+    talk = scene()
+    talk.speak(2000)
+    talk.hush(320)
+    talk.read("", settled=True)
+    talk.hush(1500)
+    assert talk.kinds() == [SpeechBegan, Paused, TurnDropped]
+
+
+def test_going_on_after_a_pause_is_the_same_turn() -> None:
+    talk = scene()
+    talk.speak(960)
+    talk.hush(256)
+    talk.speak(640)
+    talk.hush(256)
+    talk.read("what is two plus three", settled=True)
+    talk.hush(640)
+    assert talk.kinds() == [SpeechBegan, Paused, Resumed, Paused, TurnEnded]
+
+
+def test_a_fixed_pause_overrules_the_adaptive_one() -> None:
+    talk = scene(TurnDetection(silence_ms=800))
+    talk.speak(960)
+    talk.read("what is the capital of france", settled=True)
+    talk.hush(1200)
+    ended = talk.last(TurnEnded)
+    assert isinstance(ended, TurnEnded)
+    assert 800 <= talk.at(TurnEnded) - ended.speech_end_ms < 840
+
+
+def test_speech_over_the_agent_ducks_at_once_and_two_content_words_take_the_turn() -> None:
+    talk = scene()
+    talk.turns.agent(True)
+    talk.speak(320)
+    assert talk.kinds() == [Duck]
+    talk.read("what about")
+    assert talk.kinds() == [Duck, BargeIn]
+    assert talk.turns.phase is Phase.SPEECH
+
+
+def test_long_speech_over_the_agent_takes_the_turn_without_words() -> None:
+    talk = scene()
+    talk.turns.agent(True)
+    talk.speak(800)
+    assert talk.kinds() == [Duck, BargeIn]
+    assert talk.at(BargeIn) - talk.at(Duck) <= 600
+
+
+@pytest.mark.parametrize("text", ["mm-hm", "yeah", "uh huh", "okay right"])
+def test_a_backchannel_restores_the_voice(text: str) -> None:
+    talk = scene()
+    talk.turns.agent(True)
+    talk.speak(384)
+    talk.read(text)
+    talk.hush(256)
+    assert talk.kinds() == [Duck, Restore, SettleNow]
+    restore = talk.last(Restore)
+    assert isinstance(restore, Restore)
+    assert restore.kind == "backchannel"
+    assert talk.at(Restore) - talk.at(Duck) <= 700
+
+
+def test_a_long_drawn_backchannel_is_none_after_900_ms() -> None:
+    talk = scene()
+    talk.turns.agent(True)
+    talk.speak(320)
+    talk.read("mm-hm")
+    talk.speak(480)
+    assert talk.kinds() == [Duck]
+    talk.speak(320)
+    assert talk.kinds() == [Duck, BargeIn]
+
+
+def test_stop_understood_after_the_voice_came_back_still_stops_it() -> None:
+    talk = scene()
+    talk.turns.agent(True)
+    talk.speak(288)
+    talk.hush(256)
+    assert talk.kinds() == [Duck, Restore, SettleNow]
+    talk.read("stop", settled=True)
+    assert talk.kinds()[-1] is BargeIn
+    talk.hush(700)
+    assert talk.kinds()[-1] is TurnEnded
+
+
+def test_the_remark_is_forgotten_when_its_words_do_not_matter() -> None:
+    talk = scene()
+    talk.turns.agent(True)
+    talk.speak(288)
+    talk.hush(256)
+    talk.read("mm-hm", settled=True)
+    assert talk.turns.phase is Phase.SILENT
+    talk.hush(3000)
+    assert talk.kinds() == [Duck, Restore, SettleNow]
+
+
+def test_speech_goes_on_as_a_turn_when_the_agent_ends_meanwhile() -> None:
+    talk = scene()
+    talk.turns.agent(True)
+    talk.speak(192)
+    talk.turns.agent(False)
+    talk.speak(640)
+    assert talk.kinds() == [Duck, SpeechBegan]
+
+
+def test_without_interruption_the_agent_is_left_alone() -> None:
+    talk = scene(TurnDetection(interrupt_response=False))
+    talk.turns.agent(True)
+    talk.speak(1600)
+    assert talk.kinds() == []
+
+
+def test_a_front_end_that_takes_turns_is_only_observed() -> None:
+    talk = scene(observes=True)
+    talk.turns.agent(True)
+    talk.speak(960)
+    assert talk.kinds() == [SpeechBegan]
+
+
+def test_manual_turns_end_by_commit_only() -> None:
+    talk = scene(None)
+    talk.speak(960)
+    talk.read("what is two plus three", settled=True)
+    talk.hush(5000)
+    assert talk.kinds() == [SpeechBegan]
+    decisions = talk.turns.commit(talk.now_ms)
+    assert [type(decision) for decision in decisions] == [TurnEnded]
+    assert talk.turns.commit(talk.now_ms) == []
