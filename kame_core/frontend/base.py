@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 from kame_core.audio import Samples
 from kame_core.errors import KameError
@@ -154,7 +154,7 @@ class FrontendTraits:
     """It can be told to speak now (`response.create`)."""
     hears_text: bool
     """It uses `UserState.heard`."""
-    oracle_style: str
+    oracle_style: Literal["continuation", "utterance"]
     """`continuation` (of the words spoken in this turn) or `utterance` (the whole next utterance, 30 words at most)."""
 
 

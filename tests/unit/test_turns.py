@@ -57,8 +57,11 @@ class Scene:
         return next(decision for _, decision in reversed(self.log) if isinstance(decision, kind))
 
 
-def scene(detection: TurnDetection | None = TurnDetection(), **options: bool) -> Scene:
-    return Scene(Turns(detection, **options))
+ADAPTIVE = TurnDetection()
+
+
+def scene(detection: TurnDetection | None = ADAPTIVE, *, observes: bool = False) -> Scene:
+    return Scene(Turns(detection, observes=observes))
 
 
 def pause_that_ended(text: str, settled: bool = True) -> int:

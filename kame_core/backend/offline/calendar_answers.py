@@ -1,0 +1,282 @@
+"""Questions about the time, the date and the calendar."""
+
+import calendar
+import re
+from collections.abc import Callable
+from datetime import date, datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from kame_core.backend.offline.dates import (
+    FIRST_YEAR,
+    LAST_YEAR,
+    MONTHS,
+    Day,
+    NoSuchDay,
+    parse_day,
+    speak_date,
+    weekday_name,
+)
+from kame_core.backend.offline.gazetteer import gazetteer
+from kame_core.backend.offline.numbers import parse_year, speak_integer, speak_year
+from kame_core.backend.offline.reply import Reply, sentence
+
+_TIME = re.compile(
+    r"(?:what is the (?:current |local |exact )?time|what time is it|what time it is|what is the time|the time|time|"
+    r"current time|what time|what time do you have|(?:do you )?(?:have|got) the time|what hour is it|how late is it|"
+    r"(?:give|show) me the time|say the time|what is the hour)(?: is it)?(?: right now| now| currently| at the moment)?"
+    r"(?: (?:here|where you are))?(?: (?:in|for|at) (?P<place>.+?))?(?: right now| now| at the moment| currently| today)?"
+)
+_DAYLESS = r"(?: of the week| of week)?"
+_TODAY = re.compile(
+    r"(?:what is (?:the |today 's |todays |the current )?date(?: is it)?|what date is it|what day is it|what is today|"
+    r"what day of the week is it|(?:the )?date|today 's date|what is the day|which day is it|"
+    r"what is (?:the )?day today|what weekday is it|give me the date|say the date)(?: today| now| right now)?"
+)
+_YEAR = re.compile(r"(?:what|which) year is (?:it|this)(?: now| right now)?|what is the (?:current )?year")
+_MONTH = re.compile(r"(?:what|which) month is (?:it|this)(?: now| right now)?|what is the (?:current )?month")
+_WHICH_DAY = re.compile(
+    rf"(?:on )?(?:what|which) (?:day|weekday|date){_DAYLESS} (?:is it going to be|will it be|was it|is it|is|was|will|does|did|"
+    r"are|be)(?: it)? (?P<x>.+?)(?: fall on| fall| be on| be| on| land on)?|"
+    r"what is (?:the )?(?:date|day)(?: of the week)? (?:on |of |for |in )?(?P<x2>.+)|"
+    r"what (?:is|was|will be) (?P<x3>tomorrow|yesterday)(?: 's)?(?: date| day)?|"
+    r"when (?:is|was|does|will) (?P<x4>.+?)(?: be| fall| start| take place)?|"
+    r"is (?P<x5>.+?) (?:a|on a) (?P<guess>\w+day)"
+)
+_UNTIL = re.compile(
+    r"(?:how (?:many (?P<unit>days|weeks|months)|long|far)(?: are there| is it| are left| do i have| do we have| is there|"
+    r" are there left| left| more| remain| days are there| is left)*|(?P<unit2>days|weeks)) "
+    r"(?:until|till|to|before|til|away is|for) (?P<x>.+)"
+)
+_SINCE = re.compile(
+    r"how (?:many (?P<unit>days|weeks)|long)(?: has it been| have passed| is it| ago| since| ago was| ago is| are there|"
+    r" has passed| was it)* (?:since|ago was|ago is|was|from) (?P<x>.+)"
+)
+_BETWEEN = re.compile(
+    r"how many (?P<unit>days|weeks)(?: are there| are| lie| is it)? (?:between|from) (?P<x>.+?) (?:and|to|until|till) (?P<y>.+)"
+)
+_DAYS_IN = re.compile(r"how many days (?:are in|are there in|in|does|has|is in)(?: the month of)? (?P<x>.+?)(?: have| has)?")
+_LEAP = re.compile(
+    r"(?:is|was|will)(?: the year)? (?P<x>.+?) (?:be )?a leap year|(?P<next>when is the next leap year|what is the next leap year|"
+    r"which is the next leap year|what year is the next leap year|which year is the next leap year|next leap year)"
+)
+_ZONE_WORDS = {"utc": "UTC", "gmt": "UTC", "greenwich": "UTC"}
+
+
+def speak_clock_time(moment: datetime) -> str:
+    """ "three oh five in the afternoon"."""
+    hour, minute = moment.hour, moment.minute
+    if minute == 0 and hour in (0, 12):
+        return "midnight" if hour == 0 else "noon"
+    part = "at night" if hour < 5 or hour >= 22 else "in the morning" if hour < 12 else "in the afternoon"
+    if 18 <= hour < 22:
+        part = "in the evening"
+    spoken_hour = speak_integer((hour - 1) % 12 + 1)
+    if minute == 0:
+        return f"{spoken_hour} oclock {part}".replace("oclock", "o'clock")
+    spoken_minute = ("oh " if minute < 10 else "") + speak_integer(minute)
+    return f"{spoken_hour} {spoken_minute} {part}"
+
+
+def _zone_time(place: str, moment: datetime, *, guess: bool) -> str | None:
+    """The time in a city, a country or a US state's namesake city."""
+    plain = place.removeprefix("the ").strip()
+    if plain in _ZONE_WORDS:
+        return f"In Greenwich it is {speak_clock_time(moment.astimezone(ZoneInfo('UTC')))}"
+    places = gazetteer()
+    country = places.country(plain, near=guess)
+    cities = places.find_cities(plain)
+    if country is not None and not (cities and cities[0].country == country.code and cities[0].name == country.spoken):
+        zones = _known_zones(places.zones.get(country.code, ()))
+        if not zones:
+            return None
+        times = {moment.astimezone(zone).utcoffset() for zone in zones}
+        capital = next((city for city in places.find_cities(country.capital) if city.country == country.code), None)
+        if country.code == "US":
+            capital = next(iter(places.find_cities("washington")), None)
+        if len(times) == 1 or capital is None:
+            subject, zone = country.spoken, zones[0]
+            extra = "" if len(times) == 1 else ", other parts have another time"
+        else:
+            zone = ZoneInfo(capital.time_zone)
+            subject, extra = capital.name, f", other parts of {country.spoken} have other times"
+        return f"In {subject} it is {speak_clock_time(moment.astimezone(zone))}{extra}"
+    cities = cities or (places.find_cities(plain, near=True) if guess else ())
+    if not cities:
+        state = places.state(plain)
+        code = places.state_codes.get(state or "")
+        everywhere = sorted({c.time_zone for same in places.cities.values() for c in same if c.country == "US" and c.state == code})
+        zones = _known_zones(tuple(everywhere))
+        if state and zones and len({moment.astimezone(zone).utcoffset() for zone in zones}) == 1:
+            return f"In {state} it is {speak_clock_time(moment.astimezone(zones[0]))}"
+        return f"{state} has more than one time zone, please name a city" if state else None
+    local = _known_zones((cities[0].time_zone,))
+    return f"In {cities[0].name} it is {speak_clock_time(moment.astimezone(local[0]))}" if local else None
+
+
+def _known_zones(names: tuple[str, ...]) -> list[ZoneInfo]:
+    zones = []
+    for name in names:
+        try:
+            zones.append(ZoneInfo(name))
+        except (ZoneInfoNotFoundError, ValueError):
+            continue
+    return zones
+
+
+def _count(number: int, unit: str) -> str:
+    return f"{speak_integer(number)} {unit}{'' if number == 1 else 's'}"
+
+
+def _span(days: int, unit: str) -> str:
+    """Days, or weeks and days."""
+    if unit != "weeks" or days < 7:
+        return _count(days, "day")
+    weeks, rest = divmod(days, 7)
+    return _count(weeks, "week") + (f" and {_count(rest, 'day')}" if rest else "")
+
+
+def _name(day: Day, today: date) -> str:
+    return day.name or day.spoken(today)
+
+
+def _which_day(found: re.Match[str], plain: str, today: date) -> Reply | None:
+    text = next(value for key, value in found.groupdict().items() if key.startswith("x") and value)
+    day = parse_day(text, today)
+    if isinstance(day, NoSuchDay):
+        return Reply(day.reason)
+    if day is None:
+        return None
+    if plain.startswith(("was", "what day was", "when was", "on what day was", "what day of the week was")) and day.yearly:
+        day = Day(day.before(today), day.name)
+    verb = "was" if day.date < today else "is" if day.date == today or day.name else "will be"
+    if found["guess"]:
+        right = weekday_name(day.date).lower() == found["guess"]
+        return Reply(sentence(f"{'Yes' if right else 'No'}, {_name(day, today)} {verb} a {weekday_name(day.date)}"))
+    templates = ("what day is {}",)
+    if day.name:
+        on = "" if day.name in ("today", "tomorrow", "yesterday") or day.name.startswith("day ") else "on "
+        subject = f"the {day.name}" if day.name.startswith("day ") else day.name
+        text = f"{subject} {verb} {on}{day.spoken(today, weekday=True)}"
+    elif re.search(r"\b(?:days?|weeks?|months?|years?)(?: from| ago| later|$)", text) or text.startswith("in "):
+        text = f"that {verb} {day.spoken(today, weekday=True)}"
+    else:
+        text = f"{day.spoken(today)}{',' if day.date.year != today.year else ''} {verb} a {weekday_name(day.date)}"
+    return Reply(sentence(text), templates=templates)
+
+
+def _until(found: re.Match[str], today: date) -> Reply | None:
+    day = parse_day(found["x"], today)
+    if isinstance(day, NoSuchDay):
+        return Reply(day.reason)
+    if day is None:
+        return None
+    days = (day.date - today).days
+    name = _name(day, today)
+    templates = ("how many days until {}",)
+    if days < 0:
+        return Reply(sentence(f"{name} was {_count(-days, 'day')} ago"), templates=templates)
+    if days == 0:
+        return Reply(sentence(f"{name} is today" if name != "today" else "That is today"), templates=templates)
+    unit = found["unit"] or found["unit2"] or "days"
+    verb = "is" if days == 1 and unit != "weeks" else "are"
+    return Reply(sentence(f"There {verb} {_span(days, unit)} until {name}"), templates=templates)
+
+
+def _since(found: re.Match[str], today: date) -> Reply | None:
+    day = parse_day(found["x"], today)
+    if isinstance(day, NoSuchDay):
+        return Reply(day.reason)
+    if day is None or (day.before(today) > today):
+        return None
+    past = day.before(today)
+    name = day.name or speak_date(past, today)
+    return Reply(sentence(f"{name} was {_span((today - past).days, found['unit'] or 'days')} ago"))
+
+
+def _between(found: re.Match[str], today: date) -> Reply | None:
+    first, second = parse_day(found["x"], today), parse_day(found["y"], today)
+    if isinstance(first, NoSuchDay) or isinstance(second, NoSuchDay):
+        return Reply(first.reason if isinstance(first, NoSuchDay) else second.reason)  # type: ignore[union-attr]
+    if first is None or second is None:
+        return None
+    start, end = first.date, second.date
+    if first.yearly and second.yearly and first.rule and second.rule:
+        start, end = first.rule(today.year), second.rule(today.year)
+        if end < start:
+            end = second.rule(today.year + 1)
+    span = _span(abs((end - start).days), found["unit"])
+    verb = "is" if span.startswith("one ") and " and " not in span else "are"
+    first_name, second_name = first.name or speak_date(start, today), second.name or speak_date(end, today)
+    return Reply(sentence(f"From {first_name} to {second_name} there {verb} {span}"))
+
+
+def _days_in(found: re.Match[str], today: date) -> Reply | None:
+    text = found["x"]
+    if text in ("this year", "the year", "the current year"):
+        return Reply(sentence(f"This year has {_count(365 + calendar.isleap(today.year), 'day')}"))
+    if text in ("this month", "the current month"):
+        days = calendar.monthrange(today.year, today.month)[1]
+        return Reply(sentence(f"{MONTHS[today.month - 1].title()} has {_count(days, 'day')}"))
+    words = text.replace(" of ", " ").split()
+    if words[0] not in MONTHS:
+        year = parse_year(words)
+        if year is None:
+            return None
+        return Reply(sentence(f"The year {speak_year(year)} has {_count(365 + calendar.isleap(year), 'day')}"))
+    month = MONTHS.index(words[0]) + 1
+    year = parse_year(words[1:]) if len(words) > 1 else None
+    if len(words) > 1 and words[1:] in (["this", "year"], ["next", "year"]):
+        year = today.year + (words[1] == "next")
+    elif len(words) > 1 and year is None:
+        return None
+    templates = ("how many days are in {}",)
+    if month == 2 and year is None:
+        return Reply("February has twenty eight days, and twenty nine in a leap year.", templates=templates)
+    days = calendar.monthrange(year or today.year, month)[1]
+    in_year = f" {speak_year(year)}" if year else ""
+    return Reply(sentence(f"{MONTHS[month - 1].title()}{in_year} has {_count(days, 'day')}"), templates=templates)
+
+
+def _leap(found: re.Match[str], today: date) -> Reply | None:
+    if found["next"]:
+        year = next(y for y in range(today.year + 1, today.year + 10) if calendar.isleap(y))
+        return Reply(sentence(f"The next leap year is {speak_year(year)}"))
+    year = today.year if found["x"] in ("this", "it", "this year") else parse_year(found["x"].split())
+    if year is None or not FIRST_YEAR <= year <= LAST_YEAR:
+        return None
+    verb = "is" if year == today.year else "was" if year < today.year else "will be"
+    verdict = f"Yes, {speak_year(year)} {verb} a leap year" if calendar.isleap(year) else None
+    return Reply(sentence(verdict or f"No, {speak_year(year)} {verb} not a leap year"), templates=("is {} a leap year",))
+
+
+def answer_calendar(plain: str, now: Callable[[], datetime], *, guess: bool = True) -> Reply | None:
+    """The answer to a question about time or date, else None.
+
+    Args:
+        plain: a normalised question.
+        now: the time here, with its zone.
+        guess: misspelt places may be taken for the nearest.
+    """
+    plain = plain.replace("oclock", "time")
+    found = _TIME.fullmatch(plain)
+    if found:
+        moment = now()
+        if not found["place"] or found["place"] in ("here", "my place", "this place"):
+            return Reply(sentence(f"It is {speak_clock_time(moment)}"), templates=("what time is it in {}",))
+        text = _zone_time(found["place"], moment, guess=guess)
+        return Reply(sentence(text), templates=("what time is it in {}",)) if text else None
+    today = now().date()
+    if _TODAY.fullmatch(plain):
+        text = f"Today is {speak_date(today, today, weekday=True, year='date' in plain)}"
+        return Reply(sentence(text), templates=("what day is {}",))
+    if _YEAR.fullmatch(plain):
+        return Reply(sentence(f"It is {speak_year(today.year)}"))
+    if _MONTH.fullmatch(plain):
+        return Reply(sentence(f"It is {MONTHS[today.month - 1].title()}"))
+    for pattern, answer in ((_LEAP, _leap), (_BETWEEN, _between), (_UNTIL, _until), (_SINCE, _since), (_DAYS_IN, _days_in)):
+        found = pattern.fullmatch(plain)
+        reply = answer(found, today) if found else None
+        if reply is not None:
+            return reply
+    found = _WHICH_DAY.fullmatch(plain)
+    return _which_day(found, plain, today) if found else None

