@@ -127,14 +127,18 @@ class Answering:
         self._turns.agent(True)
         options = self._options()
         if self._planner is not None and options.mode is not Mode.DIRECT and self._traits.follows_oracle:
-            if self._traits.oracle_style == "continuation":  # spoken as it is: not what answers less than the whole
-                whole = normalised(text)
-                self._decide(self._oracle.keep_only(lambda partial: normalised(partial) == whole))
+            self.forget_outdated(text)
             if on_demand:
                 self._planner.ask(text)
             else:
                 self._planner.turn_ended(text)
         self._agent.tell(Floor.SPEAK, heard=text, policy=policy_of(options))
+
+    def forget_outdated(self, text: str) -> None:
+        """Drop what answers less than `text`, for front ends that speak the oracle's words as they are."""
+        if self._traits.oracle_style == "continuation":
+            whole = normalised(text)
+            self._decide(self._oracle.keep_only(lambda partial: normalised(partial) == whole))
 
     def replay(self) -> None:
         """The slot dropped its turn while the user's goes on: it gets the oracle again from the first word."""

@@ -318,6 +318,8 @@ class Conversation:
         if self._agent.response is None:
             self._agent.timeline = self._timeline
         automatic = self._options.turn_detection is not None and self._options.turn_detection.create_response
+        if not self._answering.active:
+            self._answering.forget_outdated(self._user.text)
         if opener and automatic and policy_of(self._options).opener and not self._answering.active:
             self._agent.tell(Floor.PAUSE, heard=self._user.text)
 

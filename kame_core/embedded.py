@@ -24,7 +24,7 @@ async def embedded_engines(capacity: int = 1) -> AsyncIterator[Engines]:
     clock = RealClock()
     voice = EspeakTextToSpeech()
     engines = Engines(
-        frontend=await reflex_host(voice, capacity, clock=clock),
+        frontend=await reflex_host(voice, capacity),
         stt=PocketsphinxSpeechToText(),
         vad=SileroModel(),
         chat=OfflineResponder(),
@@ -35,7 +35,6 @@ async def embedded_engines(capacity: int = 1) -> AsyncIterator[Engines]:
         yield engines
     finally:
         await engines.aclose()
-        await voice.aclose()
 
 
 async def talk(conversation: Conversation, sound: Samples, patience_s: float = 10.0) -> Samples:

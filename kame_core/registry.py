@@ -43,7 +43,7 @@ class ConversationRegistry:
         try:
             await self.aclose()
         finally:
-            await self._tasks.__aexit__(kind, error, trace)
+            await self._tasks.__aexit__(None, None, None)  # errors of the body pass as they are
 
     async def aclose(self) -> None:
         """End all conversations; no new ones are opened."""
