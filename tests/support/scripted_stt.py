@@ -1,4 +1,4 @@
-"""A recogniser that understands what the test says was said, paced by the sound it is pushed. Injects time and failure."""
+"""A recogniser that understands what the test says was said, paced by the sound it is pushed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
