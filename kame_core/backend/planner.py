@@ -13,13 +13,13 @@ import contextlib
 import logging
 import secrets
 import unicodedata
-from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import Enum, auto
 
 from kame_core.backend.base import ChatModel, ChatRequest, Finish, TextDelta, Usage
-from kame_core.backend.prompt import DEFAULT_PROMPT_CHARS, PromptContext, build_messages
+from kame_core.backend.budgets import DEFAULT_BUDGETS, Ledger, PlannerBudgets
+from kame_core.backend.prompt import PromptContext, build_messages
 from kame_core.clock import Clock
 from kame_core.errors import ChatModelError, KameError
 from kame_core.events import CandidateFailed, CandidateFinished, CandidateStarted, CandidateText, Event
@@ -34,29 +34,8 @@ _MOST_UNADOPTED = 2
 _DEADLINE_MARGIN_S = 1.0
 """Chat models keep their own deadlines; this one is for those that do not."""
 _CHARS_PER_TOKEN = 4
-_LONGEST_REST_S = 30.0
 _CLOSE_DEADLINE_S = 2.0
 _EDGE_MARKS = ".,!?;:…\"'()[]«»“”‘’¿¡。、！？，"
-
-
-@dataclass(frozen=True, slots=True)
-class PlannerBudgets:
-    """What one conversation may spend."""
-
-    requests_per_minute: int = 120
-    tokens_per_conversation: int = 1_000_000
-    """Prompt and answer together; estimated from characters where the model does not say."""
-    speculative_share: float = 0.75
-    """How much of both may go to partial transcripts; the rest is kept for whole turns."""
-    prompt_chars: int = DEFAULT_PROMPT_CHARS
-    answer_chars: int = 2000
-    """A longer answer is cut there."""
-    answer_tokens: int = 200
-    first_token_deadline_s: float = 8.0
-    deadline_s: float = 20.0
-
-
-DEFAULT_BUDGETS = PlannerBudgets()
 
 
 def normalised(text: str) -> str:
@@ -142,10 +121,7 @@ class Planner:
         self._settling: asyncio.Task[None] | None = None
 
         self._number = 0
-        self._started_s: deque[float] = deque()
-        self._spent_tokens = 0
-        self._failures = 0
-        self._rest_until_s = float("-inf")
+        self._ledger = Ledger(budgets)
         self._live: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -279,7 +255,7 @@ class Planner:
     # --- asking ---
 
     def _start(self, question: _Question) -> None:
-        refusal = self._refusal(question)
+        refusal = self._ledger.refusal(self._clock.now(), whole_turn=question.complete)
         if refusal is not None and not question.complete:
             return
         candidate_id = f"cand_{secrets.token_urlsafe(12)}"
@@ -303,33 +279,12 @@ class Planner:
         )
         self._number += 1
         request = _Request(candidate_id, question, self._number, sum(len(message.content) for message in messages))
-        self._started_s.append(self._clock.now())
+        self._ledger.asked(self._clock.now())
         self._asked[normalised(question.text)] = request
         self._unadopted.append(request)
         request.task = self._spawn(self._run(request, chat))
         if request.task is None:
             self._drop(request)
-
-    def _refusal(self, question: _Question) -> KameError | None:
-        now = self._clock.now()
-        while self._started_s and self._started_s[0] <= now - 60.0:
-            self._started_s.popleft()
-        share = 1.0 if question.complete else self._budgets.speculative_share
-        if not question.complete and now < self._rest_until_s:
-            return ChatModelError("The language model is failing; only whole turns are sent to it for a moment.")
-        if len(self._started_s) >= share * self._budgets.requests_per_minute:
-            return ChatModelError(
-                "This conversation asks the language model too often. Wait a minute, or raise the requests per minute.",
-                code="llm_rate_limited",
-                retryable=True,
-            )
-        if self._spent_tokens >= share * self._budgets.tokens_per_conversation:
-            return ChatModelError(
-                "This conversation has used up its tokens. Start a new one, or raise the tokens per conversation.",
-                code="llm_rate_limited",
-                retryable=False,
-            )
-        return None
 
     async def _run(self, request: _Request, chat: ChatRequest) -> None:
         text = ""
@@ -381,16 +336,12 @@ class Planner:
         answered = error is None and bool(text.strip())
         request.state = _State.ANSWERED if answered else _State.FRUITLESS
         now_ms = self._conversation_ms()
+        self._charge(request, usage)
         if error is not None:
-            self._failures += 1
-            if self._failures > 1 or not error.retryable:
-                self._rest_until_s = self._clock.now() + min(_LONGEST_REST_S, 2.0**self._failures)
-            self._charge(request, usage)
+            self._ledger.failed(self._clock.now(), retryable=error.retryable)
             self._tell(CandidateFailed(now_ms, request.candidate_id, error))
         else:
-            self._failures = 0
-            self._rest_until_s = float("-inf")
-            self._charge(request, usage)
+            self._ledger.succeeded()
             tokens = (0, 0) if usage is None else (usage.input_tokens, usage.output_tokens)
             self._tell(CandidateFinished(now_ms, request.candidate_id, text, *tokens))
         if request in self._unadopted:  # not adopted in answer to the event
@@ -414,9 +365,9 @@ class Planner:
 
     def _charge(self, request: _Request, usage: Usage | None) -> None:
         if usage is None:
-            self._spent_tokens += (request.prompt_chars + request.answer_chars) // _CHARS_PER_TOKEN
+            self._ledger.spent((request.prompt_chars + request.answer_chars) // _CHARS_PER_TOKEN)
         else:
-            self._spent_tokens += usage.input_tokens + usage.output_tokens
+            self._ledger.spent(usage.input_tokens + usage.output_tokens)
 
     def _tell(self, event: Event) -> None:
         try:
@@ -441,3 +392,6 @@ def _as_kame_error(error: Exception) -> KameError:
         return error
     logger.error("the back end failed unexpectedly: %s", type(error).__name__)
     return ChatModelError("The language model failed unexpectedly. Try again; the server's log names the fault.")
+
+
+__all__ = ["DEFAULT_BUDGETS", "Planner", "PlannerBudgets", "normalised"]

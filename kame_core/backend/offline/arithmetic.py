@@ -33,8 +33,9 @@ _HOMOPHONES = {"to": 2, "too": 2, "for": 4, "fore": 4, "won": 1, "ate": 8, "tree
 _LAST = frozenset(("it", "that", "this", "result", "answer"))
 
 _LEAD = re.compile(
-    r"(?:(?:what|which|was|whats|s|is|are|does|do|much|how|the|and|then|now|so|calculate|compute|evaluate|solve|work out|"
-    r"figure out|give me|say|answer|result of|value of|you get|i get|we get|if|when|you|i|we|have|take|about) )+"
+    r"(?:(?:what|which|was|whats|s|is|are|does|do|much|how|the|and|then|now|so|calculate|compute|evaluate|solve|"
+    r"work out|figure out|give me|say|answer|result of|value of|you get|i get|we get|if|when|you|i|we|have|take|"
+    r"about) )+"
 )
 _TAIL = re.compile(r"(?: (?:is what|is how much|is|equals what|equals|equal to|equal|make|makes|come to|in total))+$")
 _COMMANDS: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -167,7 +168,9 @@ class _Parser:
                 return None if inner is None else _join(inner, inner, inner.value * factor, f"{spoken} {inner.spoken}")
         if self._take("minus") or self._take("negative"):
             inner = self._atom()
-            return None if inner is None else _Term(-inner.value, f"minus {inner.spoken}", inner.exact, inner.operations)
+            return (
+                None if inner is None else _Term(-inner.value, f"minus {inner.spoken}", inner.exact, inner.operations)
+            )
         return self._number()
 
     def _number(self) -> _Term | None:
@@ -193,7 +196,7 @@ class _Parser:
         return _Term(value, _say(value))
 
     def _misheard_number(self) -> _Term | None:
-        """ "two plus too": a word that only sounds like a number, where a number must stand."""
+        """A word that only sounds like a number, where a number must stand: "two plus too"."""
         if self._i >= len(self._words) or self._words[self._i] not in _HOMOPHONES:
             return None
         after = self._words[self._i + 1] if self._i + 1 < len(self._words) else "plus"
@@ -226,7 +229,7 @@ def _power(base: _Term, exponent: Fraction, spoken: str) -> _Term:
         if base.value < 0:
             raise _ImpossibleError("That power of a negative number is not a real number.")
         if exponent.denominator not in (2, 3) or abs(exponent) > 100:
-            raise _ImpossibleError("I can not work out that power.")
+            raise _ImpossibleError("I cannot work out that power.")
         powered = _power(base, Fraction(exponent.numerator), spoken)
         root = _root(powered, exponent.denominator)
         return _Term(root.value, spoken, root.exact, base.operations + 1)
@@ -271,7 +274,7 @@ def _factorial(base: _Term) -> _Term:
 
 
 def _command(plain: str) -> str | None:
-    """ "add two and three" as "two plus three"; None if it is none, or can be split in more than one way."""
+    """A sum for "add two and three"; None if it is no such command, or can be split in more than one way."""
     for pattern, operator in _COMMANDS:
         found = pattern.fullmatch(plain)
         if not found:
@@ -342,6 +345,25 @@ def _smallest_divisor(number: int) -> int:
     return next((d for d in range(3, math.isqrt(max(number, 0)) + 1, 2) if number % d == 0), number)
 
 
+_CONTINUATIONS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"(?:square|cube) (?:it|that)"), ""),
+    (re.compile(r"(?:halve|half) (it|that)"), r"half of \1"),
+    (re.compile(r"(multiply|divide) (it|that) by (.+)"), r"\2 \1 by \3"),
+    (re.compile(r"add (.+) to (?:it|that)"), r"it plus \1"),
+    (re.compile(r"(?:subtract|take) (.+) from (?:it|that)"), r"it minus \1"),
+    (re.compile(r"(?:subtract|take away) (.+)"), r"it minus \1"),
+    (re.compile(r"((?:add|plus|minus|times|divided? by|multipl(?:y|ied) by|over|squared|cubed)\b.*)"), r"it \1"),
+)
+
+
+def _continued(body: str) -> str:
+    """A sum that goes on from the last result, which is called "it"."""
+    for pattern, sum_text in _CONTINUATIONS:
+        if pattern.fullmatch(body):
+            return pattern.sub(sum_text, body) if sum_text else f"it {body.split()[0]}d"
+    return body
+
+
 def answer_arithmetic(plain: str, last: Fraction | None = None) -> Reply | None:
     """The answer to a sum.
 
@@ -358,19 +380,7 @@ def answer_arithmetic(plain: str, last: Fraction | None = None) -> Reply | None:
         body = body[lead.end() :].strip() if lead.end() < len(body) else ""
     body = _command(body) or body
     if last is not None:
-        operator = re.match(r"(?:add|plus|minus|times|subtract|divided? by|multipl(?:y|ied) by|over|squared|cubed)\b", body)
-        bare = re.fullmatch(r"(add|subtract|minus|plus) (.+)", body)
-        if bare and whole_number(bare[2].split()) is not None:
-            body = f"it {'plus' if bare[1] in ('add', 'plus') else 'minus'} {bare[2]}"
-        elif operator:
-            body = "it " + body
-        for phrase in ("square", "cube"):
-            if body in (f"{phrase} it", f"{phrase} that"):
-                body = f"it {phrase}d"
-        body = re.sub(r"^(halve|half) (it|that)$", r"half of \2", body)
-        body = re.sub(r"^(multiply|divide) (it|that) by ", lambda m: f"it {m[1]} by ", body)
-        body = re.sub(r"^add (.+) to (it|that)$", r"it plus \1", body)
-        body = re.sub(r"^(?:subtract|take) (.+) from (it|that)$", r"it minus \1", body)
+        body = _continued(body)
     words = body.split()
     if not words or len(words) > 60:
         return None

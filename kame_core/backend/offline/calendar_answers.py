@@ -10,6 +10,7 @@ from kame_core.backend.offline.dates import (
     FIRST_YEAR,
     LAST_YEAR,
     MONTHS,
+    WEEKDAYS,
     Day,
     NoSuchDay,
     parse_day,
@@ -24,7 +25,8 @@ _TIME = re.compile(
     r"(?:what is the (?:current |local |exact )?time|what time is it|what time it is|what is the time|the time|time|"
     r"current time|what time|what time do you have|(?:do you )?(?:have|got) the time|what hour is it|how late is it|"
     r"(?:give|show) me the time|say the time|what is the hour)(?: is it)?(?: right now| now| currently| at the moment)?"
-    r"(?: (?:here|where you are))?(?: (?:in|for|at) (?P<place>.+?))?(?: right now| now| at the moment| currently| today)?"
+    r"(?: (?:here|where you are))?(?: (?:in|for|at) (?P<place>.+?))?"
+    r"(?: right now| now| at the moment| currently| today)?"
 )
 _DAYLESS = r"(?: of the week| of week)?"
 _TODAY = re.compile(
@@ -35,35 +37,40 @@ _TODAY = re.compile(
 _YEAR = re.compile(r"(?:what|which) year is (?:it|this)(?: now| right now)?|what is the (?:current )?year")
 _MONTH = re.compile(r"(?:what|which) month is (?:it|this)(?: now| right now)?|what is the (?:current )?month")
 _WHICH_DAY = re.compile(
-    rf"(?:on )?(?:what|which) (?:day|weekday|date){_DAYLESS} (?:is it going to be|will it be|was it|is it|is|was|will|does|did|"
-    r"are|be)(?: it)? (?P<x>.+?)(?: fall on| fall| be on| be| on| land on)?|"
-    r"what is (?:the )?(?:date|day)(?: of the week)? (?:on |of |for |in )?(?P<x2>.+)|"
-    r"what (?:is|was|will be) (?P<x3>tomorrow|yesterday)(?: 's)?(?: date| day)?|"
+    rf"(?:on )?(?:what|which) (?:day|weekday|date){_DAYLESS} (?:is it going to be|will it be|was it|is it|is|was|will|"
+    r"does|did|are|be)(?: it)? (?P<x>.+?)(?: fall on| fall| be on| be| on| land on)?|"
+    r"what (?:is|was|will be) (?:the )?(?:date|day)(?: of the week)? (?:on |of |for )?(?P<x2>.+)|"
+    r"what (?:is|was|will be) (?P<x3>tomorrow|yesterday|the day (?:after tomorrow|before yesterday))"
+    r"(?: 's)?(?: date| day)?|"
     r"when (?:is|was|does|will) (?P<x4>.+?)(?: be| fall| start| take place)?|"
-    r"is (?P<x5>.+?) (?:a|on a) (?P<guess>\w+day)"
+    r"(?:is|was) (?P<x5>.+?)(?: a| on a)? (?P<guess>\w+day)"
 )
 _UNTIL = re.compile(
-    r"(?:how (?:many (?P<unit>days|weeks|months)|long|far)(?: are there| is it| are left| do i have| do we have| is there|"
-    r" are there left| left| more| remain| days are there| is left)*|(?P<unit2>days|weeks)) "
+    r"(?:how (?:many (?P<unit>days|weeks|months)|long|far)(?: are there| is it| are left| do i have| do we have|"
+    r" is there| are there left| left| more| remain| days are there| is left)*|(?P<unit2>days|weeks)) "
     r"(?:until|till|to|before|til|away is|for) (?P<x>.+)"
 )
 _SINCE = re.compile(
-    r"how (?:many (?P<unit>days|weeks)|long)(?: has it been| have passed| is it| ago| since| ago was| ago is| are there|"
-    r" has passed| was it)* (?:since|ago was|ago is|was|from) (?P<x>.+)"
+    r"how (?:many (?P<unit>days|weeks)|long)(?: has it been| have passed| is it| ago| since| ago was| ago is|"
+    r" are there| has passed| was it)* (?:since|ago was|ago is|was|from) (?P<x>.+)"
 )
 _BETWEEN = re.compile(
-    r"how many (?P<unit>days|weeks)(?: are there| are| lie| is it)? (?:between|from) (?P<x>.+?) (?:and|to|until|till) (?P<y>.+)"
+    r"how many (?P<unit>days|weeks)(?: are there| are| lie| is it)? (?:between|from) (?P<x>.+?) "
+    r"(?:and|to|until|till) (?P<y>.+)"
 )
-_DAYS_IN = re.compile(r"how many days (?:are in|are there in|in|does|has|is in)(?: the month of)? (?P<x>.+?)(?: have| has)?")
+_DAYS_IN = re.compile(
+    r"how many days (?:are in|are there in|in|does|has|is in)(?: the month of)? (?P<x>.+?)(?: have| has)?"
+)
 _LEAP = re.compile(
-    r"(?:is|was|will)(?: the year)? (?P<x>.+?) (?:be )?a leap year|(?P<next>when is the next leap year|what is the next leap year|"
-    r"which is the next leap year|what year is the next leap year|which year is the next leap year|next leap year)"
+    r"(?:is|was|will)(?: the year)? (?P<x>.+?) (?:be )?a leap year|(?P<next>when is the next leap year|"
+    r"(?:what|which)(?: year)? is the next leap year|next leap year)"
 )
+_PLAIN_DAYS = ("today", "tomorrow", "yesterday")
 _ZONE_WORDS = {"utc": "UTC", "gmt": "UTC", "greenwich": "UTC"}
 
 
 def speak_clock_time(moment: datetime) -> str:
-    """ "three oh five in the afternoon"."""
+    """The time by a twelve hour clock: "three oh five in the afternoon"."""
     hour, minute = moment.hour, moment.minute
     if minute == 0 and hour in (0, 12):
         return "midnight" if hour == 0 else "noon"
@@ -103,9 +110,7 @@ def _zone_time(place: str, moment: datetime, *, guess: bool) -> str | None:
     cities = cities or (places.find_cities(plain, near=True) if guess else ())
     if not cities:
         state = places.state(plain)
-        code = places.state_codes.get(state or "")
-        everywhere = sorted({c.time_zone for same in places.cities.values() for c in same if c.country == "US" and c.state == code})
-        zones = _known_zones(tuple(everywhere))
+        zones = _known_zones(places.zones.get(f"US.{places.state_codes[state]}", ())) if state else []
         if state and zones and len({moment.astimezone(zone).utcoffset() for zone in zones}) == 1:
             return f"In {state} it is {speak_clock_time(moment.astimezone(zones[0]))}"
         return f"{state} has more than one time zone, please name a city" if state else None
@@ -114,13 +119,19 @@ def _zone_time(place: str, moment: datetime, *, guess: bool) -> str | None:
 
 
 def _known_zones(names: tuple[str, ...]) -> list[ZoneInfo]:
-    zones = []
+    zones: list[ZoneInfo] = []
     for name in names:
         try:
             zones.append(ZoneInfo(name))
         except (ZoneInfoNotFoundError, ValueError):
             continue
     return zones
+
+
+def load_zones() -> None:
+    """Read the time zones of all known cities once, about 0.1 s; zoneinfo keeps them."""
+    for names in gazetteer().zones.values():
+        _known_zones(names)
 
 
 def _count(number: int, unit: str) -> str:
@@ -146,21 +157,27 @@ def _which_day(found: re.Match[str], plain: str, today: date) -> Reply | None:
         return Reply(day.reason)
     if day is None:
         return None
-    if plain.startswith(("was", "what day was", "when was", "on what day was", "what day of the week was")) and day.yearly:
+    if (
+        plain.startswith(("was", "what day was", "when was", "on what day was", "what day of the week was"))
+        and day.yearly
+    ):
         day = Day(day.before(today), day.name)
-    verb = "was" if day.date < today else "is" if day.date == today or day.name else "will be"
+    verb = "was" if day.on < today else "is" if day.on == today or day.name else "will be"
     if found["guess"]:
-        right = weekday_name(day.date).lower() == found["guess"]
-        return Reply(sentence(f"{'Yes' if right else 'No'}, {_name(day, today)} {verb} a {weekday_name(day.date)}"))
+        verdict = "Yes" if weekday_name(day.on).lower() == found["guess"] else "No"
+        article = "" if day.name in _PLAIN_DAYS else "a "
+        return Reply(sentence(f"{verdict}, {_name(day, today)} {verb} {article}{weekday_name(day.on)}"))
     templates = ("what day is {}",)
     if day.name:
-        on = "" if day.name in ("today", "tomorrow", "yesterday") or day.name.startswith("day ") else "on "
+        if day.name.split()[-1].lower() in WEEKDAYS:
+            return Reply(sentence(f"{day.name} {verb} {day.spoken(today)}"), templates=templates)
+        on = "" if day.name in _PLAIN_DAYS or day.name.startswith("day ") else "on "
         subject = f"the {day.name}" if day.name.startswith("day ") else day.name
         text = f"{subject} {verb} {on}{day.spoken(today, weekday=True)}"
     elif re.search(r"\b(?:days?|weeks?|months?|years?)(?: from| ago| later|$)", text) or text.startswith("in "):
         text = f"that {verb} {day.spoken(today, weekday=True)}"
     else:
-        text = f"{day.spoken(today)}{',' if day.date.year != today.year else ''} {verb} a {weekday_name(day.date)}"
+        text = f"{day.spoken(today)}{',' if day.on.year != today.year else ''} {verb} a {weekday_name(day.on)}"
     return Reply(sentence(text), templates=templates)
 
 
@@ -170,7 +187,7 @@ def _until(found: re.Match[str], today: date) -> Reply | None:
         return Reply(day.reason)
     if day is None:
         return None
-    days = (day.date - today).days
+    days = (day.on - today).days
     name = _name(day, today)
     templates = ("how many days until {}",)
     if days < 0:
@@ -199,7 +216,7 @@ def _between(found: re.Match[str], today: date) -> Reply | None:
         return Reply(first.reason if isinstance(first, NoSuchDay) else second.reason)  # type: ignore[union-attr]
     if first is None or second is None:
         return None
-    start, end = first.date, second.date
+    start, end = first.on, second.on
     if first.yearly and second.yearly and first.rule and second.rule:
         start, end = first.rule(today.year), second.rule(today.year)
         if end < start:
@@ -224,29 +241,31 @@ def _days_in(found: re.Match[str], today: date) -> Reply | None:
             return None
         return Reply(sentence(f"The year {speak_year(year)} has {_count(365 + calendar.isleap(year), 'day')}"))
     month = MONTHS.index(words[0]) + 1
-    year = parse_year(words[1:]) if len(words) > 1 else None
+    month_year = parse_year(words[1:]) if len(words) > 1 else None
     if len(words) > 1 and words[1:] in (["this", "year"], ["next", "year"]):
-        year = today.year + (words[1] == "next")
-    elif len(words) > 1 and year is None:
+        month_year = today.year + (words[1] == "next")
+    elif len(words) > 1 and month_year is None:
         return None
     templates = ("how many days are in {}",)
-    if month == 2 and year is None:
+    if month == 2 and month_year is None:
         return Reply("February has twenty eight days, and twenty nine in a leap year.", templates=templates)
-    days = calendar.monthrange(year or today.year, month)[1]
-    in_year = f" {speak_year(year)}" if year else ""
+    days = calendar.monthrange(month_year or today.year, month)[1]
+    in_year = f" {speak_year(month_year)}" if month_year else ""
     return Reply(sentence(f"{MONTHS[month - 1].title()}{in_year} has {_count(days, 'day')}"), templates=templates)
 
 
 def _leap(found: re.Match[str], today: date) -> Reply | None:
     if found["next"]:
-        year = next(y for y in range(today.year + 1, today.year + 10) if calendar.isleap(y))
-        return Reply(sentence(f"The next leap year is {speak_year(year)}"))
-    year = today.year if found["x"] in ("this", "it", "this year") else parse_year(found["x"].split())
-    if year is None or not FIRST_YEAR <= year <= LAST_YEAR:
+        coming = next(y for y in range(today.year + 1, today.year + 10) if calendar.isleap(y))
+        return Reply(sentence(f"The next leap year is {speak_year(coming)}"))
+    asked = today.year if found["x"] in ("this", "it", "this year") else parse_year(found["x"].split())
+    if asked is None or not FIRST_YEAR <= asked <= LAST_YEAR:
         return None
-    verb = "is" if year == today.year else "was" if year < today.year else "will be"
-    verdict = f"Yes, {speak_year(year)} {verb} a leap year" if calendar.isleap(year) else None
-    return Reply(sentence(verdict or f"No, {speak_year(year)} {verb} not a leap year"), templates=("is {} a leap year",))
+    verb = "is" if asked == today.year else "was" if asked < today.year else "will be"
+    verdict = f"Yes, {speak_year(asked)} {verb} a leap year" if calendar.isleap(asked) else None
+    return Reply(
+        sentence(verdict or f"No, {speak_year(asked)} {verb} not a leap year"), templates=("is {} a leap year",)
+    )
 
 
 def answer_calendar(plain: str, now: Callable[[], datetime], *, guess: bool = True) -> Reply | None:
@@ -273,7 +292,13 @@ def answer_calendar(plain: str, now: Callable[[], datetime], *, guess: bool = Tr
         return Reply(sentence(f"It is {speak_year(today.year)}"))
     if _MONTH.fullmatch(plain):
         return Reply(sentence(f"It is {MONTHS[today.month - 1].title()}"))
-    for pattern, answer in ((_LEAP, _leap), (_BETWEEN, _between), (_UNTIL, _until), (_SINCE, _since), (_DAYS_IN, _days_in)):
+    for pattern, answer in (
+        (_LEAP, _leap),
+        (_BETWEEN, _between),
+        (_UNTIL, _until),
+        (_SINCE, _since),
+        (_DAYS_IN, _days_in),
+    ):
         found = pattern.fullmatch(plain)
         reply = answer(found, today) if found else None
         if reply is not None:

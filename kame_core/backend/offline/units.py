@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-import pint
-
 from kame_core.backend.offline.numbers import parse_number, speak_number
 from kame_core.backend.offline.reply import Reply, sentence
+from kame_core.backend.offline.wording import word_list
 
 # singular; plural; other names; Pint's name. The order is the preference where a name fits two kinds.
 _UNITS = """
@@ -96,7 +95,7 @@ degree Celsius; degrees Celsius; celsius c degree_c degrees_c; degree_Celsius
 degree Fahrenheit; degrees Fahrenheit; fahrenheit f degree_f degrees_f; degree_Fahrenheit
 kelvin; kelvins; degrees_kelvin k; kelvin
 """
-_METRIC = frozenset("gram kilogram milligram".split())
+_METRIC = frozenset(word_list("gram kilogram milligram"))
 _CALENDAR = {
     ("day", "year"): "A year has three hundred sixty five days, a leap year one more.",
     ("day", "leap year"): "A leap year has three hundred sixty six days.",
@@ -116,12 +115,14 @@ _CALENDAR = {
 }
 _ONE = re.compile(r"(?:an?|one|1|the|each|every) ")
 _TARGET_FIRST = re.compile(
-    r"(?:what is the number of|how many|how much|what is) (?P<unit>.+?) (?:are there in|are there on|are in|is in|are|in|is|"
+    r"(?:what is the number of|how many|how much|what is) (?P<unit>.+?) (?:are there in|are there on|are in|is in|"
+    r"are|in|is|"
     r"equal|equals|make up|make|makes|does|do|fit in|go into|there are in|there in) (?P<amount>.+?)"
     r"(?: have| has| contain| make| equal)?"
 )
 _AMOUNT_FIRST = re.compile(
-    r"(?:(?:convert|change|turn|express|translate|transform|what is|what are|what would be|how much is|how much are|how many is|"
+    r"(?:(?:convert|change|turn|express|translate|transform|what is|what are|what would be|how much is|how much are|"
+    r"how many is|"
     r"what|is|and|the) )*(?P<amount>.+?) (?:is how many|are how many|equals how many|equal to how many|converted to|"
     r"expressed in|in to|into|in|to|as|equals) (?P<unit>.+)"
 )
@@ -161,14 +162,20 @@ class UnitTable:
 @functools.cache
 def unit_table() -> UnitTable:
     """Built with Pint at the first call: about 0.5 s with Pint's import; at once afterwards."""
-    registry = pint.UnitRegistry(non_int_type=Fraction, autoconvert_offset_to_baseunit=True)
+    import pint  # here, because it takes 0.3 s, which the first page must not wait for
+
+    registry: pint.UnitRegistry[Fraction] = pint.UnitRegistry(
+        non_int_type=Fraction, autoconvert_offset_to_baseunit=True
+    )
     by_name: dict[tuple[str, ...], tuple[Unit, ...]] = {}
     for line in _UNITS.strip().splitlines():
         singular, plural, others, pint_name = (part.strip() for part in line.split(";"))
         zero = registry.Quantity(Fraction(0), pint_name).to_base_units()
         one = registry.Quantity(Fraction(1), pint_name).to_base_units()
         offset = Fraction(zero.magnitude)
-        unit = Unit(singular, plural, repr(sorted(zero.dimensionality.items())), Fraction(one.magnitude) - offset, offset)
+        unit = Unit(
+            singular, plural, repr(sorted(zero.dimensionality.items())), Fraction(one.magnitude) - offset, offset
+        )
         names = {singular, plural, *(other.replace("_", " ") for other in others.split())}
         for name in names:
             key = tuple(name.lower().split())
@@ -180,7 +187,7 @@ Amount = tuple[tuple[Fraction, tuple[Unit, ...]], ...]
 
 
 def _parse_amount(text: str) -> Amount | None:
-    """ "ten miles", "five feet ten inches", "a mile", "half a mile"; degrees without a scale get both."""
+    """An amount like "ten miles", "five feet ten inches", "a mile", "half a mile"; degrees without a scale get both."""
     table = unit_table()
     words = _HALF_UNIT.sub(r"\1 ", text).split()
     parts: list[tuple[Fraction, tuple[Unit, ...]]] = []
@@ -244,7 +251,7 @@ def _say_amount(value: Fraction, unit: Unit) -> str:
         if whole == 0:
             article = "an" if unit.singular[0] in "aeiou" or unit.singular == "hour" else "a"
             return f"half {article} {unit.singular}" if name == "half" else f"a quarter of {article} {unit.singular}"
-        return f"{speak_number(whole, max_words=8)[0]} and a {name} {unit.plural}"
+        return f"{speak_number(Fraction(whole), max_words=8)[0]} and a {name} {unit.plural}"
     return f"{speak_number(value, max_words=8)[0]} {unit.name(value)}"
 
 
@@ -262,12 +269,13 @@ def _convert(amount: Amount, targets: tuple[Unit, ...]) -> Reply | None:
         return Reply("That would be below absolute zero, which is minus two hundred seventy three degrees Celsius.")
     result = (base - target.offset) / target.scale
     spoken, exact = speak_number(result, max_words=14)
-    source_text = " ".join(
-        _say_amount(value, unit) for value, unit in zip(values, sources, strict=True)
-    )
+    source_text = " ".join(_say_amount(value, unit) for value, unit in zip(values, sources, strict=True))
     target_name = target.name(result if exact else Fraction(0))
-    templates = (f"convert {source_text} to {{}}", f"convert {{}} to {target.plural}", f"convert {{}} {sources[0].plural} "
-                 f"to {target.plural}")  # fmt: skip
+    templates = (
+        f"convert {source_text} to {{}}",
+        f"convert {{}} to {target.plural}",
+        f"convert {{}} {sources[0].plural} to {target.plural}",
+    )
     return Reply(sentence(f"{source_text} is {'' if exact else 'about '}{spoken} {target_name}"), templates=templates)
 
 

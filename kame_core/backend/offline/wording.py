@@ -4,10 +4,16 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+
+def word_list(text: str) -> list[str]:
+    """The words of a constant table."""
+    return text.split()
+
+
 MAX_CHARS = 400
 """A longer text is no question this responder knows; bounds the work."""
 
-_FILLERS = frozenset("uh um uhm umm er erm eh hm hmm mm ah please kindly actually basically unk kame".split())
+_FILLERS = frozenset(word_list("uh um uhm umm er erm eh hm hmm mm ah please kindly actually basically unk kame"))
 
 _SIGNS: tuple[tuple[str, str], ...] = (
     (r"[’‘´`]", "'"),
@@ -44,6 +50,7 @@ _CONTRACTIONS: tuple[tuple[str, str], ...] = (
     (r"\b(what|who|where|when|how|that|it|there|here|let)'s\b", r"\1 is"),
     (r"\b(what|who|where|when|how)'?re\b", r"\1 are"),
     (r"\bwhats\b", "what is"),
+    (r"\bthats\b", "that is"),
     (r"\bhows\b", "how is"),
     (r"\bwhos\b", "who is"),
     (r"\bwheres\b", "where is"),
@@ -90,34 +97,41 @@ _MISHEARD = {
     "pls": "",
     "teh": "the",
 }
-_KEYWORDS = (
+_KEYWORDS = word_list(
     "capital population currency language languages continent country countries christmas tomorrow yesterday thursday "
     "saturday wednesday february september november december multiplied divided kilometers kilometer fahrenheit "
     "celsius percent seventeen seventy thirteen fourteen hundred thousand million"
-).split()
+)
 _KEYWORD_SET = frozenset(_KEYWORDS)
 # Real words one slip away from a keyword; they mean themselves.
-_KEEP = frozenset("capitol hundreds thousands millions percents centigrade seventh thirteenth fourteenth divide".split())
+_KEEP = frozenset(
+    word_list("capitol hundreds thousands millions percents centigrade seventh thirteenth fourteenth divide")
+)
 
 _GREETING = r"(?:hello|hi|hey|good (?:morning|afternoon|evening|day))(?: there| again| everyone| you)?"
 _LEAD_IN = re.compile(
     r"(?:"
     rf"{_GREETING}(?= \w+ \w+)|"
     r"okay|ok|well|so|right|oh|now|alright|all right|look|listen|sorry|excuse me|"
-    r"(?:(?:can|could|would|will|do) you )?(?:just |quickly )?(?:tell|remind|inform) (?:me|us)(?: about)?(?! a | another )|"
+    r"(?:(?:can|could|would|will|do) you )?(?:just |quickly )?(?:tell|remind|inform) (?:me|us)(?: about)?(?! a |"
+    r" another )|"
     r"(?:can|could|would|will) you (?:just |quickly )?(?=say|give|calculate|compute|convert|work|figure|add|multiply|"
     r"divide|subtract|name|repeat|tell)|"
     r"(?:do|would) you (?:happen to )?know(?= )|"
     r"i (?:would like|want|need|wanted|would love) (?:to know|you to tell me)|"
     r"i (?:was|am) (?:just )?wondering|i wonder|i have a question|my question is|the question is|"
+    r"(?:thank you|thanks|no|yes|yeah|(?:no |but )?i (?:said|mean|meant|asked)(?: you)?)(?= \w+ \w+)|"
     r"let me ask(?: you)?|let us see|you know|if"
     r") "
 )
 _TAIL = re.compile(
-    r" (?:thanks|thank you|thank you very much|for me|exactly|by the way|my friend|if you (?:can|know|would|do not mind)|"
+    r" (?:thanks|thank you|thank you very much|for me|exactly|by the way|my friend|if you (?:can|know|would|"
+    r"do not mind)|"
     r"again|do you know|can you tell me|right)$"
 )
-_INDIRECT = re.compile(r"(what|which|how much|how many|who|where|when) (?!is |are |was |will |do |does )(.+) (is|are|was)")
+_INDIRECT = re.compile(
+    r"(what|which|how much|how many|who|where|when) (?!is |are |was |will |do |does )(.+) (is|are|was)"
+)
 
 
 def fold(text: str) -> str:
@@ -215,7 +229,7 @@ def strip_politeness(plain: str) -> str:
 
 def split_sentences(text: str) -> list[str]:
     """A text's sentences, and questions joined by "and"; at least one piece."""
-    bounded = text[:MAX_CHARS]
+    bounded = text[-3 * MAX_CHARS :]
     pieces = re.split(r"(?<=[^\W\d])[.!?]+\s+|[?!]+\s*|(?<=\d)\.\s+|\s*\n+\s*", bounded)
     result: list[str] = []
     for piece in pieces:
