@@ -1,0 +1,1 @@
+"""Codecs between a conversation's events and wire messages."""

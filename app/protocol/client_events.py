@@ -1,0 +1,228 @@
+"""What clients may send: OpenAI Realtime client events and `kame.ping`, checked strictly.
+
+Fields that are not named here are ignored, as in `response.metadata`-only requests of other servers' clients.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from app.protocol.errors import ParameterError
+from app.protocol.validation import WireModel, shown, validate
+from kame_core.events import Role
+
+ItemId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+
+class ClientEvent(WireModel):
+    """Base of all."""
+
+    type: str
+    event_id: Annotated[str, Field(max_length=512)] | None = None
+
+
+class SessionUpdate(ClientEvent):
+    """Change the session."""
+
+    session: dict[str, Any]
+
+
+class ContentPart(WireModel):
+    """A piece of a message."""
+
+    type: str
+    text: str | None = None
+
+
+class MessageItem(WireModel):
+    """An item to be added; everything but text messages is refused by `typed_text`, with the reason."""
+
+    type: str
+    id: ItemId | None = None
+    role: Literal["user", "assistant", "system"] | None = None
+    content: list[ContentPart] | None = None
+
+
+class ItemCreate(ClientEvent):
+    """Add a message to the dialogue."""
+
+    item: MessageItem
+    previous_item_id: Annotated[str, Field(max_length=64)] | None = None
+
+
+class ItemRetrieve(ClientEvent):
+    """Ask for a message."""
+
+    item_id: str
+
+
+class ItemDelete(ClientEvent):
+    """Take a message out of the dialogue."""
+
+    item_id: str
+
+
+class ItemTruncate(ClientEvent):
+    """Tell how much of the agent's message was heard."""
+
+    item_id: str
+    content_index: Annotated[int, Field(ge=0)]
+    audio_end_ms: Annotated[int, Field(ge=0)]
+
+
+class ResponseParams(WireModel):
+    """What may be asked of a single response."""
+
+    instructions: str | None = None
+    metadata: dict[str, Annotated[str, Field(max_length=512)]] | None = None
+    conversation: str | None = None
+    output_modalities: list[Literal["audio", "text"]] | None = None
+    input: list[Any] | None = None
+
+
+class ResponseCreate(ClientEvent):
+    """Let the agent speak now."""
+
+    response: ResponseParams | None = None
+
+
+class ResponseCancel(ClientEvent):
+    """End the agent's turn."""
+
+    response_id: str | None = None
+
+
+class OutputAudioClear(ClientEvent):
+    """Cut the sound that is being played."""
+
+
+class InputAudioCommit(ClientEvent):
+    """The user's turn ends here."""
+
+
+class InputAudioClear(ClientEvent):
+    """Forget what the user has said in this turn."""
+
+
+class InputAudioAppend(ClientEvent):
+    """Sound in a message."""
+
+
+class Ping(ClientEvent):
+    """Sign of life; answered with `kame.pong` and the same `t`."""
+
+    t: float | int | Annotated[str, Field(max_length=64)] | None = None
+
+
+CLIENT_EVENTS: Mapping[str, type[ClientEvent]] = {
+    "session.update": SessionUpdate,
+    "conversation.item.create": ItemCreate,
+    "conversation.item.retrieve": ItemRetrieve,
+    "conversation.item.delete": ItemDelete,
+    "conversation.item.truncate": ItemTruncate,
+    "response.create": ResponseCreate,
+    "response.cancel": ResponseCancel,
+    "output_audio_buffer.clear": OutputAudioClear,
+    "input_audio_buffer.commit": InputAudioCommit,
+    "input_audio_buffer.clear": InputAudioClear,
+    "input_audio_buffer.append": InputAudioAppend,
+    "kame.ping": Ping,
+}
+
+_CONTENT: Mapping[str, tuple[str, ...]] = {
+    "user": ("input_text",),
+    "system": ("input_text",),
+    "assistant": ("output_text", "text"),
+}
+
+
+def client_event(data: Mapping[str, Any]) -> ClientEvent:
+    """Check one message from a client.
+
+    Raises:
+        ParameterError: its type is not known, or a field is wrong.
+    """
+    kind = data.get("type")
+    if kind is None:
+        raise ParameterError("Missing required parameter: 'type'.", param="type", code="missing_required_parameter")
+    if not isinstance(kind, str):
+        raise ParameterError("Invalid type for 'type': expected a string.", param="type", code="invalid_type")
+    if kind not in CLIENT_EVENTS:
+        raise ParameterError(
+            f"Unknown event type '{shown(kind)}'. Supported are: {', '.join(CLIENT_EVENTS)}.", param="type"
+        )
+    return validate(CLIENT_EVENTS[kind], data)
+
+
+def typed_text(item: MessageItem) -> tuple[Role, str]:
+    """Role and text of a typed message.
+
+    Raises:
+        ParameterError: the item is no message of text.
+    """
+    if item.type != "message":
+        raise ParameterError(
+            f"Items of type '{shown(item.type)}' are not supported yet: tools run on the server's side only. "
+            "Supported is 'message'.",
+            param="item.type",
+            code="unsupported_item_type",
+        )
+    if item.role is None:
+        raise ParameterError(
+            "Missing required parameter: 'item.role'.", param="item.role", code="missing_required_parameter"
+        )
+    if not item.content:
+        raise ParameterError(
+            "Missing required parameter: 'item.content'.", param="item.content", code="missing_required_parameter"
+        )
+    texts = [_text_of(part, item.role, f"item.content[{place}]") for place, part in enumerate(item.content)]
+    text = "\n".join(texts)
+    if not text.strip():
+        raise ParameterError("Invalid value for 'item.content': there is no text in it.", param="item.content")
+    return item.role, text
+
+
+def _text_of(part: ContentPart, role: Role, path: str) -> str:
+    if part.type not in _CONTENT[role]:
+        raise ParameterError(
+            f"Content of type '{shown(part.type)}' is not supported in a message of role '{role}'; "
+            f"use '{_CONTENT[role][0]}'. Speech goes over the audio track.",
+            param=f"{path}.type",
+            code="unsupported_content_type",
+        )
+    if part.text is None:
+        raise ParameterError(
+            f"Missing required parameter: '{path}.text'.", param=f"{path}.text", code="missing_required_parameter"
+        )
+    return part.text
+
+
+def check_response_params(params: ResponseParams) -> None:
+    """Refuse what a single response cannot be asked for.
+
+    Raises:
+        ParameterError: it would have to be outside the dialogue, over other input, or silent.
+    """
+    if params.conversation not in (None, "auto"):
+        raise ParameterError(
+            "Invalid value for 'response.conversation': responses outside the conversation are not supported.",
+            param="response.conversation",
+        )
+    if params.input is not None:
+        raise ParameterError(
+            "'response.input' is not supported; add messages with 'conversation.item.create' first.",
+            param="response.input",
+            code="unsupported_parameter",
+        )
+    if params.output_modalities is not None and "audio" not in params.output_modalities:
+        raise ParameterError(
+            "Invalid value for 'response.output_modalities': this server always speaks and sends the transcript "
+            'with it. Use ["audio"].',
+            param="response.output_modalities",
+        )
+    if params.metadata is not None and (len(params.metadata) > 16 or any(len(key) > 64 for key in params.metadata)):
+        raise ParameterError(
+            "Invalid value for 'response.metadata': at most 16 keys of at most 64 characters.",
+            param="response.metadata",
+        )

@@ -1,0 +1,70 @@
+"""What a codec needs of a conversation; `kame_core.conversation.Conversation` is one."""
+
+from typing import Protocol
+
+from kame_core.events import Role
+from kame_core.options import ConversationOptions
+from kame_core.transcript import Item
+
+
+class ConversationPort(Protocol):
+    """One dialogue, steered by a client. All methods return at once; what they cause comes as events."""
+
+    @property
+    def id(self) -> str:
+        """Unguessable identifier."""
+
+    @property
+    def options(self) -> ConversationOptions:
+        """What is in force from the next turn on."""
+
+    def set_options(self, options: ConversationOptions) -> None:
+        """Replace the options; they apply at the next turn. Language and voice may stay as they were opened.
+
+        Raises:
+            KameError: they cannot be had here.
+        """
+
+    def add_text(self, text: str, role: Role, item_id: str | None = None, previous_item_id: str | None = None) -> str:
+        """Add a typed message behind `previous_item_id` (None: at the end); returns its id. Emits `ItemAdded`.
+
+        Raises:
+            InvalidRequestError: code `item_exists` or `item_not_found`.
+        """
+
+    def delete_item(self, item_id: str) -> None:
+        """Take a message out of the dialogue. Emits `ItemDeleted`.
+
+        Raises:
+            InvalidRequestError: code `item_not_found`.
+        """
+
+    def item(self, item_id: str) -> Item | None:
+        """The message with that id."""
+
+    def create_response(self, instructions: str = "") -> str:
+        """Let the agent speak now; returns the response's id. Emits `ResponseStarted`.
+
+        Raises:
+            InvalidRequestError: code `conversation_already_has_active_response`.
+        """
+
+    def cancel_response(self, response_id: str | None = None) -> None:
+        """End the agent's turn (None: whichever is open). Emits `ResponseEnded`.
+
+        Raises:
+            InvalidRequestError: code `response_cancel_not_active`.
+        """
+
+    def clear_voice(self) -> str | None:
+        """Cut the sound that is being played; returns whose it was. Emits `VoiceStopped(cleared=True)`."""
+
+    def commit_input(self) -> None:
+        """The user's turn ends here. Emits `UserTurnCommitted`.
+
+        Raises:
+            InvalidRequestError: code `input_audio_buffer_commit_empty`.
+        """
+
+    def clear_input(self) -> None:
+        """Forget what the user has said in this turn."""

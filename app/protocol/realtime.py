@@ -1,0 +1,192 @@
+"""One client's OpenAI Realtime session over one conversation: client events in, server events out.
+
+Transport-free: it is given text messages and the conversation's events, and hands JSON objects to `send`.
+"""
+
+import logging
+import secrets
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from app.protocol import client_events as client
+from app.protocol import server_events as wire
+from app.protocol.client_events import ClientEvent
+from app.protocol.conversation_port import ConversationPort
+from app.protocol.errors import ParameterError, error_event
+from app.protocol.kame_events import EngineEvent, PongEvent
+from app.protocol.outbound import Outbound
+from app.protocol.server_events import Outgoing
+from app.protocol.session import SessionState
+from app.protocol.validation import parse_object
+from kame_core.errors import KameError
+from kame_core.events import Event
+
+_log = logging.getLogger(__name__)
+
+_METADATA_MOST = 16
+_ROOT = "root"
+
+Send = Callable[[dict[str, Any], bool], None]
+"""Takes a message and whether it may be left out on a congested channel; must not block or raise."""
+
+
+class RealtimeCodec:
+    """The session of one call. Used from the event loop's thread only; no method blocks.
+
+    Args:
+        conversation: what the client talks with; its options are those of `session` already.
+        send: puts a message on the channel.
+        call_id: `rtc_...`; only named in `session.created`.
+        session: the session the call was opened with.
+    """
+
+    def __init__(self, conversation: ConversationPort, send: Send, *, call_id: str, session: SessionState) -> None:
+        self._conversation = conversation
+        self._send = send
+        self._call_id = call_id
+        self._session = session
+        self._metadata: dict[str, dict[str, str]] = {}
+        self._outbound = Outbound(conversation.id, self._response_fields, lambda: self._session.transcribes)
+
+    @property
+    def session(self) -> SessionState:
+        """The session as it is now."""
+        return self._session
+
+    def opened(self, *, resume: str | None = None, engine: EngineEvent | None = None) -> None:
+        """The channel is open: greet the client.
+
+        Args:
+            resume: token for a later call, put into `session.kame.resume`.
+            engine: what answers.
+        """
+        session = self._session.render(resume=resume, in_force=self._conversation.options)
+        session["kame"] |= {"call_id": self._call_id, "conversation_id": self._conversation.id}
+        self._emit(Outgoing({"type": "session.created", "session": session}))
+        if engine is not None:
+            self.engine_changed(engine)
+
+    def engine_changed(self, engine: EngineEvent) -> None:
+        """Tell what answers now."""
+        self._emit(Outgoing(engine.model_dump()))
+
+    def handle_event(self, event: Event) -> None:
+        """Tell the client what happened."""
+        for message in self._outbound.translate(event):
+            self._emit(message)
+
+    def handle_text(self, raw: str) -> None:
+        """Do what a client's message asks, or answer with an `error` event. Never raises; the session stays open."""
+        event_id: str | None = None
+        try:
+            data = parse_object(raw)
+            event_id = _linkable(data.get("event_id"))
+            self._handle(client.client_event(data))
+        except KameError as error:
+            self._emit(Outgoing(error_event(error, event_id)))
+        except Exception as error:  # our own fault; the other calls and this session go on
+            place = traceback.extract_tb(error.__traceback__)[-1]  # no message: it could hold what was said
+            _log.error("client event not handled: %s at %s:%s", type(error).__name__, place.name, place.lineno)
+            internal = KameError("The server failed to handle this event.", code="internal_error")
+            self._emit(Outgoing(error_event(internal, event_id)))
+
+    def _handle(self, event: ClientEvent) -> None:
+        conversation = self._conversation
+        match event:
+            case client.SessionUpdate():
+                self._update_session(event.session)
+            case client.ItemCreate():
+                self._create_item(event)
+            case client.ItemRetrieve():
+                self._emit(Outgoing(wire.item_retrieved(self._existing_item(event.item_id))))
+            case client.ItemDelete():
+                self._existing_item(event.item_id)
+                conversation.delete_item(event.item_id)
+            case client.ItemTruncate():
+                self._truncate(event)
+            case client.ResponseCreate():
+                self._create_response(event.response or client.ResponseParams())
+            case client.ResponseCancel():
+                conversation.cancel_response(event.response_id)
+            case client.OutputAudioClear():
+                conversation.clear_voice()
+            case client.InputAudioCommit():
+                conversation.commit_input()
+            case client.InputAudioClear():
+                conversation.clear_input()
+                self._emit(Outgoing(wire.input_cleared()))
+            case client.InputAudioAppend():
+                raise ParameterError(
+                    "On this transport sound comes over the audio track; 'input_audio_buffer.append' is not used.",
+                    param="type",
+                    code="unsupported_on_transport",
+                )
+            case client.Ping():
+                self._emit(Outgoing(PongEvent(t=event.t).model_dump()))
+            case _:  # pragma: no cover - every class of CLIENT_EVENTS is above; a test goes through them all
+                raise KameError("The server failed to handle this event.", code="internal_error")
+
+    def _update_session(self, patch: Mapping[str, Any]) -> None:
+        session = self._session.updated(patch)
+        if session.options != self._conversation.options:
+            self._conversation.set_options(session.options)
+        self._session = session
+        self._emit(
+            Outgoing({"type": "session.updated", "session": session.render(in_force=self._conversation.options)})
+        )
+
+    def _create_item(self, event: client.ItemCreate) -> None:
+        role, text = client.typed_text(event.item)
+        previous = event.previous_item_id
+        if previous == _ROOT:
+            raise ParameterError(
+                "Invalid value for 'previous_item_id': putting an item at the beginning is not supported; name an "
+                "item, or leave it out to append.",
+                param="previous_item_id",
+            )
+        if previous is not None:
+            self._existing_item(previous, "previous_item_id")
+        if event.item.id is not None and self._conversation.item(event.item.id) is not None:
+            raise ParameterError("There is an item with this id already.", param="item.id", code="item_exists")
+        self._conversation.add_text(text, role, event.item.id, previous)
+
+    def _existing_item(self, item_id: str, param: str = "item_id") -> dict[str, Any]:
+        item = self._conversation.item(item_id)
+        if item is None:
+            raise ParameterError("There is no item with this id.", param=param, code="item_not_found")
+        return wire.wire_item(item)
+
+    def _truncate(self, event: client.ItemTruncate) -> None:
+        """The server itself counts what was heard over a track; the client's count is acknowledged, not needed."""
+        item = self._existing_item(event.item_id)
+        if item["role"] != "assistant":
+            raise ParameterError("Only the agent's messages can be truncated.", param="item_id")
+        if event.content_index != 0:
+            raise ParameterError("Invalid value for 'content_index': use 0.", param="content_index")
+        self._emit(Outgoing(wire.item_truncated(event.item_id, event.audio_end_ms)))
+
+    def _create_response(self, params: client.ResponseParams) -> None:
+        client.check_response_params(params)
+        response_id = self._conversation.create_response(params.instructions or "")
+        if params.metadata:
+            self._metadata[response_id] = dict(params.metadata)
+            while len(self._metadata) > _METADATA_MOST:
+                del self._metadata[next(iter(self._metadata))]
+
+    def _response_fields(self, response_id: str) -> dict[str, Any]:
+        return {
+            "metadata": self._metadata.get(response_id),
+            "max_output_tokens": self._session.max_output_tokens,
+        }
+
+    def _emit(self, message: Outgoing) -> None:
+        event_id = f"event_{secrets.token_urlsafe(12)}"
+        self._send({"event_id": event_id, **message.payload}, message.droppable)
+
+
+def _linkable(event_id: Any) -> str | None:
+    return event_id if isinstance(event_id, str) and len(event_id) <= 512 else None
+
+
+__all__ = ["EngineEvent", "RealtimeCodec", "Send"]

@@ -1,0 +1,241 @@
+"""OpenAI Realtime server events as JSON objects, each from plain values; `event_id` is added when they are sent.
+
+Shapes: the `openai` package's classes in `openai.types.realtime`, against which the tests check every one strictly.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from app.protocol.errors import error_type, http_status
+from kame_core.errors import KameError
+from kame_core.events import ResponseEnded
+from kame_core.transcript import Item
+
+Json = dict[str, Any]
+
+
+class Outgoing(NamedTuple):
+    """One message to the client."""
+
+    payload: Json
+    droppable: bool = False
+    """On a congested channel it may be left out: a later message carries the same fact whole."""
+
+
+class UnknownPlace:
+    """Stands for a previous item that is not to be named; clients then append."""
+
+
+UNKNOWN_PLACE = UnknownPlace()
+Place = str | None | UnknownPlace
+"""The item before: null only where the item is really the first, because clients put it at the front then."""
+
+
+def _placed(payload: Json, previous: Place) -> Json:
+    return payload if isinstance(previous, UnknownPlace) else {**payload, "previous_item_id": previous}
+
+
+# --- items ---
+
+
+def wire_item(item: Item) -> Json:
+    """A message of the dialogue as `item`; of an agent's speech, what was heard."""
+    content: list[Json]
+    if item.role == "assistant":
+        kind, key = ("output_audio", "transcript") if item.modality == "audio" else ("output_text", "text")
+        content = [{"type": kind, key: item.text}] if item.text or item.status != "in_progress" else []
+    elif item.role == "user" and item.modality == "audio":
+        content = [{"type": "input_audio", "transcript": item.text or None}]
+    else:
+        content = [{"type": "input_text", "text": item.text}]
+    return {
+        "id": item.id,
+        "object": "realtime.item",
+        "type": "message",
+        "role": item.role,
+        "status": item.status,
+        "content": content,
+    }
+
+
+def item_added(item: Json, previous: Place) -> Json:
+    """`conversation.item.added`."""
+    return _placed({"type": "conversation.item.added", "item": item}, previous)
+
+
+def item_done(item: Json, previous: Place) -> Json:
+    """`conversation.item.done`."""
+    return _placed({"type": "conversation.item.done", "item": item}, previous)
+
+
+def item_retrieved(item: Json) -> Json:
+    """`conversation.item.retrieved`."""
+    return {"type": "conversation.item.retrieved", "item": item}
+
+
+def item_deleted(item_id: str) -> Json:
+    """`conversation.item.deleted`."""
+    return {"type": "conversation.item.deleted", "item_id": item_id}
+
+
+def item_truncated(item_id: str, audio_end_ms: int) -> Json:
+    """`conversation.item.truncated`: of the agent's item only this much was heard."""
+    return {
+        "type": "conversation.item.truncated",
+        "item_id": item_id,
+        "content_index": 0,
+        "audio_end_ms": audio_end_ms,
+    }
+
+
+# --- the user's turn ---
+
+
+def speech_started(item_id: str, audio_start_ms: int) -> Json:
+    """`input_audio_buffer.speech_started`."""
+    return {"type": "input_audio_buffer.speech_started", "item_id": item_id, "audio_start_ms": audio_start_ms}
+
+
+def speech_stopped(item_id: str, audio_end_ms: int) -> Json:
+    """`input_audio_buffer.speech_stopped`."""
+    return {"type": "input_audio_buffer.speech_stopped", "item_id": item_id, "audio_end_ms": audio_end_ms}
+
+
+def input_committed(item_id: str, previous: Place) -> Json:
+    """`input_audio_buffer.committed`."""
+    return _placed({"type": "input_audio_buffer.committed", "item_id": item_id}, previous)
+
+
+def input_cleared() -> Json:
+    """`input_audio_buffer.cleared`."""
+    return {"type": "input_audio_buffer.cleared"}
+
+
+_TRANSCRIPTION = "conversation.item.input_audio_transcription"
+
+
+def transcription_delta(item_id: str, delta: str) -> Json:
+    """`conversation.item.input_audio_transcription.delta`."""
+    return {"type": f"{_TRANSCRIPTION}.delta", "item_id": item_id, "content_index": 0, "delta": delta}
+
+
+def transcription_completed(item_id: str, transcript: str, seconds: float) -> Json:
+    """`conversation.item.input_audio_transcription.completed`."""
+    return {
+        "type": f"{_TRANSCRIPTION}.completed",
+        "item_id": item_id,
+        "content_index": 0,
+        "transcript": transcript,
+        "usage": {"type": "duration", "seconds": seconds},
+    }
+
+
+def transcription_failed(item_id: str, error: KameError) -> Json:
+    """`conversation.item.input_audio_transcription.failed`."""
+    kind = error_type(http_status(error))
+    details = {"type": kind, "code": error.code, "message": error.user_message, "param": None}
+    return {"type": f"{_TRANSCRIPTION}.failed", "item_id": item_id, "content_index": 0, "error": details}
+
+
+# --- the agent's turn ---
+
+
+def response_created(response: Json) -> Json:
+    """`response.created`."""
+    return {"type": "response.created", "response": response}
+
+
+def response_done(response: Json) -> Json:
+    """`response.done`."""
+    return {"type": "response.done", "response": response}
+
+
+def output_item_added(response_id: str, item: Json) -> Json:
+    """`response.output_item.added`."""
+    return {"type": "response.output_item.added", "response_id": response_id, "output_index": 0, "item": item}
+
+
+def output_item_done(response_id: str, item: Json) -> Json:
+    """`response.output_item.done`."""
+    return {"type": "response.output_item.done", "response_id": response_id, "output_index": 0, "item": item}
+
+
+def content_part_added(response_id: str, item_id: str) -> Json:
+    """`response.content_part.added`."""
+    part = {"type": "audio", "transcript": ""}
+    return {"type": "response.content_part.added", **_part_of(response_id, item_id), "part": part}
+
+
+def content_part_done(response_id: str, item_id: str, transcript: str) -> Json:
+    """`response.content_part.done`."""
+    part = {"type": "audio", "transcript": transcript}
+    return {"type": "response.content_part.done", **_part_of(response_id, item_id), "part": part}
+
+
+def audio_transcript_delta(response_id: str, item_id: str, delta: str) -> Json:
+    """`response.output_audio_transcript.delta`."""
+    return {"type": "response.output_audio_transcript.delta", **_part_of(response_id, item_id), "delta": delta}
+
+
+def audio_transcript_done(response_id: str, item_id: str, transcript: str) -> Json:
+    """`response.output_audio_transcript.done`."""
+    part = _part_of(response_id, item_id)
+    return {"type": "response.output_audio_transcript.done", **part, "transcript": transcript}
+
+
+def audio_done(response_id: str, item_id: str) -> Json:
+    """`response.output_audio.done`."""
+    return {"type": "response.output_audio.done", **_part_of(response_id, item_id)}
+
+
+def voice(what: Literal["started", "stopped", "cleared"], response_id: str) -> Json:
+    """`output_audio_buffer.started`, `.stopped` or `.cleared`."""
+    return {"type": f"output_audio_buffer.{what}", "response_id": response_id}
+
+
+def _part_of(response_id: str, item_id: str) -> Json:
+    return {"response_id": response_id, "item_id": item_id, "output_index": 0, "content_index": 0}
+
+
+def open_response(response_id: str, conversation_id: str, shared: Mapping[str, Any]) -> Json:
+    """A `response` that has just begun; `shared`: fields that are the same from begin to end."""
+    return {
+        "id": response_id,
+        "object": "realtime.response",
+        "conversation_id": conversation_id,
+        "status": "in_progress",
+        "status_details": None,
+        "output": [],
+        "output_modalities": ["audio"],
+        "usage": None,
+        **shared,
+    }
+
+
+def ended_response(event: ResponseEnded, conversation_id: str, item: Json, shared: Mapping[str, Any]) -> Json:
+    """A `response` that is over; its `kame` says why in our own words, and what had been meant to be said."""
+    return {
+        **open_response(event.response_id, conversation_id, shared),
+        "status": event.status,
+        "status_details": _status_details(event),
+        "output": [item],
+        "usage": {
+            "total_tokens": event.input_tokens + event.output_tokens,
+            "input_tokens": event.input_tokens,
+            "output_tokens": event.output_tokens,
+            "input_token_details": {"text_tokens": event.input_tokens, "audio_tokens": 0},
+            "output_token_details": {"text_tokens": event.output_tokens, "audio_tokens": 0},
+        },
+        "kame": {"reason": event.reason, "generated": event.generated},
+    }
+
+
+def _status_details(event: ResponseEnded) -> Json | None:
+    if event.status == "completed":
+        return None
+    details: Json = {"type": event.status}
+    if event.status == "cancelled" and event.reason in ("turn_detected", "client_cancelled"):
+        details["reason"] = event.reason
+    if event.status == "failed":
+        details["error"] = {"type": "server_error", "code": "response_failed"}
+    return details

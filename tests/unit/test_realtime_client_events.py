@@ -1,0 +1,419 @@
+"""What clients send: what it does, and the precise answer to everything that is wrong."""
+
+import json
+import logging
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.protocol.client_events import CLIENT_EVENTS
+from app.protocol.kame_events import EngineEvent, EnginePart
+from app.protocol.realtime import RealtimeCodec
+from app.protocol.session import SessionDefaults, SessionState
+from kame_core import events
+from kame_core.options import Mode, TurnDetection
+from kame_core.transcript import Item
+from tests.support.wire_conversation import Client, RecordingConversation, check_server_event
+
+
+class Call:
+    """A codec between a recording conversation and a checking client."""
+
+    def __init__(self) -> None:
+        self.conversation = RecordingConversation()
+        self.client = Client()
+        session = SessionState.new(SessionDefaults(voices=frozenset({"anna"})))
+        self.codec = RealtimeCodec(self.conversation, self.client.receive, call_id="rtc_1", session=session)
+
+    def send(self, **message: Any) -> list[dict[str, Any]]:
+        self.codec.handle_text(json.dumps(message))
+        return self.client.take()
+
+    def refused(self, **message: Any) -> dict[str, Any]:
+        """Send what must be answered with exactly one error, linked to it."""
+        (answer,) = self.send(event_id="mine", **message)
+        assert answer["type"] == "error"
+        error: dict[str, Any] = answer["error"]
+        assert error["event_id"] == "mine"
+        assert error["message"]
+        return error
+
+
+@pytest.fixture
+def call() -> Call:
+    return Call()
+
+
+def message(text: str = "hello", role: str = "user", kind: str = "input_text", **more: Any) -> dict[str, Any]:
+    return {"type": "message", "role": role, "content": [{"type": kind, "text": text}], **more}
+
+
+# --- opening ---
+
+
+def test_opening_greets_with_the_session_and_what_answers(call: Call) -> None:
+    part = EnginePart(name="reflex", note="no GPU here")
+    call.codec.opened(resume="token", engine=EngineEvent(frontend=part, stt=part, tts=part, llm=part))
+    created, engine = call.client.take()
+    assert created["type"] == "session.created"
+    assert created["session"]["object"] == "realtime.session"
+    assert created["session"]["kame"]["resume"] == "token"
+    assert created["session"]["kame"]["call_id"] == "rtc_1"
+    assert created["session"]["kame"]["conversation_id"] == "conv_1"
+    assert engine["type"] == "kame.engine"
+    assert engine["llm"] == {"name": "reflex", "note": "no GPU here"}
+
+
+# --- session.update ---
+
+
+def test_session_update_merges_and_reaches_the_conversation(call: Call) -> None:
+    turn_detection = {"type": "server_vad", "silence_duration_ms": 700, "interrupt_response": False}
+    call.send(
+        type="session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": turn_detection}}}
+    )
+    (answer,) = call.send(
+        type="session.update",
+        session={"type": "realtime", "instructions": "Be brief.", "audio": {"output": {"voice": "anna"}}},
+    )
+    assert answer["type"] == "session.updated"
+    options = call.conversation.options
+    assert options.instructions == "Be brief."
+    assert options.voice == "anna"
+    assert options.turn_detection == TurnDetection(silence_ms=700, interrupt_response=False)
+
+
+def test_our_own_settings(call: Call) -> None:
+    call.send(type="session.update", session={"kame": {"mode": "cascaded", "opener": False}})
+    assert call.conversation.options.mode is Mode.CASCADED
+    assert call.conversation.options.opener is False
+
+
+def test_update_without_effect_does_not_disturb_the_conversation(call: Call) -> None:
+    assert [m["type"] for m in call.send(type="session.update", session={"tracing": "auto"})] == ["session.updated"]
+    assert call.conversation.calls == []
+
+
+def test_voice_the_conversation_keeps_is_named(call: Call) -> None:
+    call.conversation.keeps_voice = True
+    (answer,) = call.send(type="session.update", session={"audio": {"output": {"voice": "anna"}}})
+    assert answer["session"]["kame"]["not_honoured"] == ["audio.output.voice"]
+
+
+def test_refused_options_leave_the_session_as_it_was(call: Call) -> None:
+    call.conversation.refuse = RuntimeError("secret words")
+    error = call.refused(type="session.update", session={"instructions": "x"})
+    assert (error["type"], error["code"]) == ("server_error", "internal_error")
+    assert call.codec.session.options.instructions == ""
+
+
+@pytest.mark.parametrize(
+    ("session", "param", "code"),
+    [
+        ({"type": "transcription"}, "session.type", "invalid_value"),
+        ({"instructions": 5}, "session.instructions", "invalid_type"),
+        ({"audio": 5}, "session.audio", "invalid_type"),
+        ({"audio": {"input": {"turn_detection": "off"}}}, "session.audio.input.turn_detection", "invalid_type"),
+        (
+            {"audio": {"input": {"turn_detection": {"type": "psychic"}}}},
+            "session.audio.input.turn_detection.type",
+            "invalid_value",
+        ),
+        (
+            {"audio": {"input": {"turn_detection": {"type": "server_vad", "silence_duration_ms": 5}}}},
+            "session.audio.input.turn_detection.silence_duration_ms",
+            "invalid_value",
+        ),
+        (
+            {"audio": {"input": {"turn_detection": {"create_response": "yes"}}}},
+            "session.audio.input.turn_detection.create_response",
+            "invalid_type",
+        ),
+        (
+            {"audio": {"input": {"transcription": {"language": "!!"}}}},
+            "session.audio.input.transcription.language",
+            "invalid_value",
+        ),
+        ({"audio": {"output": {"speed": 9}}}, "session.audio.output.speed", "invalid_value"),
+        ({"audio": {"output": {"voice": 7}}}, "session.audio.output.voice", "invalid_type"),
+        ({"audio": {"input": {"format": {"rate": 8000}}}}, "session.audio.input.format.rate", "invalid_value"),
+        ({"max_output_tokens": 0}, "session.max_output_tokens", "invalid_value"),
+        ({"max_output_tokens": True}, "session.max_output_tokens", "invalid_type"),
+        ({"output_modalities": ["text"]}, "session.output_modalities", "invalid_value"),
+        ({"output_modalities": ["audio", "smell"]}, "session.output_modalities[1]", "invalid_value"),
+        ({"kame": {"mode": "warp"}}, "session.kame.mode", "invalid_value"),
+        ({"kame": {"opener": 1}}, "session.kame.opener", "invalid_type"),
+        ({"tools": [5]}, "session.tools[0]", "invalid_type"),
+        ({"tools": [{"type": "spanner"}]}, "session.tools[0].type", "invalid_value"),
+        ({"tool_choice": "maybe"}, "session.tool_choice", "invalid_value"),
+        (
+            {"truncation": {"type": "retention_ratio"}},
+            "session.truncation.retention_ratio",
+            "missing_required_parameter",
+        ),
+        ({"prompt": {}}, "session.prompt.id", "missing_required_parameter"),
+    ],
+)
+def test_bad_session_values_name_the_parameter(call: Call, session: dict[str, Any], param: str, code: str) -> None:
+    before = call.codec.session
+    error = call.refused(type="session.update", session=session)
+    assert (error["param"], error["code"], error["type"]) == (param, code, "invalid_request_error")
+    assert call.codec.session is before
+
+
+# --- items ---
+
+
+def test_typed_message_becomes_part_of_the_dialogue(call: Call) -> None:
+    assert call.send(type="conversation.item.create", item=message(id="item_x")) == []
+    assert call.send(type="conversation.item.create", item=message("hi", "system"), previous_item_id="item_x") == []
+    assert call.conversation.calls == [
+        ("add_text", "hello", "user", "item_x", None),
+        ("add_text", "hi", "system", None, "item_x"),
+    ]
+    call.codec.handle_event(events.ItemAdded(0, "item_x", None, "user", "hello"))
+    assert call.client.types() == ["conversation.item.added", "conversation.item.done"]
+
+
+def test_parts_of_a_message_are_joined(call: Call) -> None:
+    item = message()
+    item["content"].append({"type": "input_text", "text": "world"})
+    call.send(type="conversation.item.create", item=item)
+    assert call.conversation.calls == [("add_text", "hello\nworld", "user", None, None)]
+
+
+def test_assistant_message_is_output_text(call: Call) -> None:
+    call.send(type="conversation.item.create", item=message("Hi.", "assistant", "output_text"))
+    assert call.conversation.calls == [("add_text", "Hi.", "assistant", None, None)]
+
+
+@pytest.mark.parametrize(
+    ("item", "param", "code"),
+    [
+        ({"type": "function_call_output", "call_id": "c", "output": "1"}, "item.type", "unsupported_item_type"),
+        ({"role": "user", "content": []}, "item.type", "missing_required_parameter"),
+        ({"type": "message", "content": []}, "item.role", "missing_required_parameter"),
+        ({"type": "message", "role": "robot", "content": []}, "item.role", "invalid_value"),
+        ({"type": "message", "role": "user"}, "item.content", "missing_required_parameter"),
+        ({"type": "message", "role": "user", "content": "hello"}, "item.content", "invalid_type"),
+        (message(" \n"), "item.content", "invalid_value"),
+        (message(kind="input_image"), "item.content[0].type", "unsupported_content_type"),
+        (message(kind="input_audio"), "item.content[0].type", "unsupported_content_type"),
+        (message(role="assistant"), "item.content[0].type", "unsupported_content_type"),
+        (message(id="../etc"), "item.id", "invalid_value"),
+        (message(id="taken"), "item.id", "item_exists"),
+        (
+            {"type": "message", "role": "user", "content": [{"type": "input_text"}]},
+            "item.content[0].text",
+            "missing_required_parameter",
+        ),
+        (
+            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": 5}]},
+            "item.content[0].text",
+            "invalid_type",
+        ),
+    ],
+)
+def test_bad_items_name_the_parameter(call: Call, item: dict[str, Any], param: str, code: str) -> None:
+    call.conversation.transcript.add(Item("taken", "user", "x", "completed", "text"))
+    error = call.refused(type="conversation.item.create", item=item)
+    assert (error["param"], error["code"]) == (param, code)
+    assert call.conversation.calls == []
+
+
+@pytest.mark.parametrize(("previous", "code"), [("root", "invalid_value"), ("nobody", "item_not_found")])
+def test_places_that_cannot_be_had(call: Call, previous: str, code: str) -> None:
+    error = call.refused(type="conversation.item.create", item=message(), previous_item_id=previous)
+    assert (error["param"], error["code"]) == ("previous_item_id", code)
+
+
+@pytest.mark.parametrize(
+    ("item", "content"),
+    [
+        (Item("i", "user", "what time", "completed", "audio"), {"type": "input_audio", "transcript": "what time"}),
+        (Item("i", "user", "", "completed", "audio"), {"type": "input_audio", "transcript": None}),
+        (Item("i", "user", "hi", "completed", "text"), {"type": "input_text", "text": "hi"}),
+        (Item("i", "assistant", "Ten", "incomplete", "audio"), {"type": "output_audio", "transcript": "Ten"}),
+        (Item("i", "assistant", "Ten", "completed", "text"), {"type": "output_text", "text": "Ten"}),
+    ],
+)
+def test_retrieved_items_show_what_was_heard(call: Call, item: Item, content: dict[str, Any]) -> None:
+    call.conversation.transcript.add(item)
+    (answer,) = call.send(type="conversation.item.retrieve", item_id="i")
+    assert answer["type"] == "conversation.item.retrieved"
+    assert answer["item"]["content"] == [content]
+    assert answer["item"]["status"] == item.status
+
+
+@pytest.mark.parametrize("kind", ["conversation.item.retrieve", "conversation.item.delete"])
+def test_unknown_items(call: Call, kind: str) -> None:
+    error = call.refused(type=kind, item_id="nobody")
+    assert (error["param"], error["code"]) == ("item_id", "item_not_found")
+
+
+def test_deleting(call: Call) -> None:
+    call.conversation.transcript.add(Item("i", "user", "x", "completed", "text"))
+    assert call.send(type="conversation.item.delete", item_id="i") == []
+    assert call.conversation.calls == [("delete_item", "i")]
+
+
+def test_truncation_is_acknowledged_for_the_agents_items_only(call: Call) -> None:
+    call.conversation.transcript.add(Item("a", "assistant", "x", "completed", "audio"))
+    call.conversation.transcript.add(Item("u", "user", "x", "completed", "audio"))
+    truncate = {"type": "conversation.item.truncate", "content_index": 0, "audio_end_ms": 300}
+    (answer,) = call.send(**truncate, item_id="a")
+    assert (answer["type"], answer["audio_end_ms"]) == ("conversation.item.truncated", 300)
+    assert call.refused(**truncate, item_id="u")["param"] == "item_id"
+    assert call.refused(**{**truncate, "content_index": 1}, item_id="a")["param"] == "content_index"
+    assert call.refused(**{**truncate, "audio_end_ms": -1}, item_id="a")["param"] == "audio_end_ms"
+
+
+# --- responses ---
+
+
+def test_response_create_carries_its_metadata_to_the_end(call: Call) -> None:
+    assert call.send(type="response.create", response={"instructions": "Greet.", "metadata": {"topic": "a"}}) == []
+    assert call.conversation.calls == [("create_response", "Greet.")]
+    call.codec.handle_event(events.ResponseStarted(0, "resp_1", "item_a", None))
+    call.codec.handle_event(events.ResponseEnded(9, "resp_1", "item_a", "completed", "", "", "", 0, 0))
+    metadata = [m["response"]["metadata"] for m in call.client.take() if "response" in m]
+    assert metadata == [{"topic": "a"}, {"topic": "a"}]
+
+
+def test_second_response_is_refused_with_a_link(call: Call) -> None:
+    call.send(type="response.create")
+    assert call.refused(type="response.create")["code"] == "conversation_already_has_active_response"
+
+
+@pytest.mark.parametrize(
+    ("response", "param"),
+    [
+        ({"conversation": "none"}, "response.conversation"),
+        ({"input": []}, "response.input"),
+        ({"output_modalities": ["text"]}, "response.output_modalities"),
+        ({"metadata": {str(number): "" for number in range(17)}}, "response.metadata"),
+        ({"metadata": {"a": 5}}, "response.metadata.a"),
+        ({"instructions": []}, "response.instructions"),
+        ("now", "response"),
+    ],
+)
+def test_responses_that_cannot_be_had(call: Call, response: Any, param: str) -> None:
+    assert call.refused(type="response.create", response=response)["param"] == param
+    assert call.conversation.calls == []
+
+
+def test_cancel(call: Call) -> None:
+    assert call.refused(type="response.cancel")["code"] == "response_cancel_not_active"
+    call.send(type="response.create")
+    assert call.send(type="response.cancel", response_id="resp_1") == []
+    assert call.conversation.calls[-1] == ("cancel_response", "resp_1")
+
+
+def test_buffers(call: Call) -> None:
+    assert call.send(type="output_audio_buffer.clear") == []
+    assert call.send(type="input_audio_buffer.commit") == []
+    assert [m["type"] for m in call.send(type="input_audio_buffer.clear")] == ["input_audio_buffer.cleared"]
+    assert call.conversation.calls == [("clear_voice",), ("commit_input",), ("clear_input",)]
+    assert call.refused(type="input_audio_buffer.append", audio="AAAA")["code"] == "unsupported_on_transport"
+
+
+@pytest.mark.parametrize("t", [1, 1.5, "now", None])
+def test_ping(call: Call, t: Any) -> None:
+    (answer,) = call.send(type="kame.ping", t=t)
+    assert (answer["type"], answer["t"]) == ("kame.pong", t)
+
+
+# --- anything else ---
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        ("", "invalid_json"),
+        ("{", "invalid_json"),
+        ('{"type": NaN}', "invalid_json"),
+        ('{"type": "kame.ping", "t": ' + "9" * 5000 + "}", "invalid_json"),
+        ('{"type": "\\ud800"}', "invalid_json"),
+        ("[" * 5000 + "]" * 5000, "invalid_json"),
+        ('{"type":"session.update","session":' + '{"a":' * 40 + "1" + "}" * 40 + "}", "invalid_json"),
+        ("[]", "invalid_type"),
+        ("null", "invalid_type"),
+        ('"hello"', "invalid_type"),
+        ("{}", "missing_required_parameter"),
+        ('{"type": 5}', "invalid_type"),
+        ('{"type": "session.destroy"}', "invalid_value"),
+        ('{"type": "session.update"}', "missing_required_parameter"),
+        ('{"type": "kame.ping", "event_id": 7}', "invalid_type"),
+        ('{"type": "kame.ping", "t": "' + "x" * 70_000 + '"}', "request_too_large"),
+    ],
+)
+def test_malformed_messages_get_a_precise_error_and_the_session_stays(call: Call, raw: str, code: str) -> None:
+    call.codec.handle_text(raw)
+    (answer,) = call.client.take()
+    assert answer["type"] == "error"
+    assert answer["error"]["type"] == "invalid_request_error"
+    assert answer["error"]["code"] == code
+    assert len(answer["error"]["message"]) < 600
+    assert [m["type"] for m in call.send(type="kame.ping")] == ["kame.pong"]
+
+
+def test_fault_of_ours_is_answered_without_telling_what_was_said(call: Call, caplog: pytest.LogCaptureFixture) -> None:
+    call.conversation.refuse = RuntimeError("my secret is 42")
+    with caplog.at_level(logging.ERROR):
+        error = call.refused(type="conversation.item.create", item=message("my secret is 42"))
+    assert (error["type"], error["code"]) == ("server_error", "internal_error")
+    assert "secret" not in caplog.text
+    assert "RuntimeError" in caplog.text
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=5)
+    | st.sampled_from(["server_vad", "message", "user"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+FIELDS = st.sampled_from(
+    ["session", "item", "item_id", "previous_item_id", "response", "response_id", "event_id", "audio_end_ms", "t"]
+)
+
+
+@given(st.sampled_from(sorted(CLIENT_EVENTS)), st.dictionaries(FIELDS, VALUES, max_size=4))
+def test_whatever_a_client_sends_the_session_goes_on(kind: str, fields: dict[str, Any]) -> None:
+    call = Call()
+    call.client.echoes = True
+    for answer in call.send(type=kind, **fields):
+        assert answer["type"] != "error" or answer["error"]["code"] != "internal_error"
+    assert [m["type"] for m in call.send(type="kame.ping")] == ["kame.pong"]
+
+
+SECTIONS = ["audio", "input", "output", "turn_detection", "transcription", "kame", "tools", "voice", "type", "tracing"]
+
+
+@given(st.recursive(VALUES, lambda inner: st.dictionaries(st.sampled_from(SECTIONS), inner, max_size=3), max_leaves=8))
+def test_no_session_update_breaks_the_session(patch: Any) -> None:
+    call = Call()
+    call.client.echoes = True
+    (answer,) = call.send(type="session.update", session=patch)
+    assert answer["type"] == "session.updated" or answer["error"]["code"] != "internal_error"
+    assert call.codec.session.options is not None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"type": "response.done", "event_id": "e", "response": {"status": "great"}},
+        {"type": "input_audio_buffer.speech_started", "event_id": "e", "item_id": "i", "audio_start_ms": "1"},
+        {"type": "conversation.item.done", "event_id": "e", "item": {"type": "message", "role": "user"}},
+        {"type": "input_audio_buffer.cleared", "event_id": "e", "extra": 1},
+        {"type": "kame.pong", "event_id": "e", "extra": 1},
+        {"type": "no.such.event", "event_id": "e"},
+    ],
+)
+def test_the_checking_client_of_these_tests_does_check(wrong: dict[str, Any]) -> None:
+    with pytest.raises((AssertionError, ValueError)):
+        check_server_event(wrong)

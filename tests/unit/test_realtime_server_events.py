@@ -1,0 +1,362 @@
+"""Conversation events to wire messages: order, shapes (checked by `Client` against OpenAI's own classes), pairing."""
+
+import dataclasses
+
+import pytest
+
+from app.protocol.outbound import STATELESS
+from app.protocol.realtime import RealtimeCodec
+from app.protocol.session import SessionDefaults, SessionState
+from kame_core import events
+from kame_core.errors import ChatModelError, FrontendError, SpeechToTextError
+from kame_core.frontend.base import SpeechOrigin
+from kame_core.options import Mode
+from tests.support.wire_conversation import Client, RecordingConversation
+
+TRANSCRIPTION = "conversation.item.input_audio_transcription"
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client()
+
+
+@pytest.fixture
+def codec(client: Client) -> RealtimeCodec:
+    session = SessionState.new(SessionDefaults())
+    return RealtimeCodec(RecordingConversation(), client.receive, call_id="rtc_1", session=session)
+
+
+def tell(codec: RealtimeCodec, *facts: events.Event) -> None:
+    for fact in facts:
+        codec.handle_event(fact)
+
+
+def ended(
+    status: events.ResponseStatus = "completed", reason: events.ResponseReason = "", text: str = "Hi there."
+) -> events.ResponseEnded:
+    return events.ResponseEnded(3000, "resp_1", "item_a", status, reason, text, "Hi there. And more.", 40, 5)
+
+
+STARTED = events.ResponseStarted(1000, "resp_1", "item_a", "item_u")
+VOICE = events.VoiceStarted(1100, "resp_1")
+WORDS = (
+    events.ResponseText(1150, "resp_1", "item_a", "Hi", "opener"),
+    events.ResponseText(1300, "resp_1", "item_a", " there.", "oracle"),
+)
+DRAINED = events.VoiceStopped(2600, "resp_1", cleared=False)
+CUT = events.VoiceStopped(1700, "resp_1", cleared=True)
+
+OPENING = ["response.created", "response.output_item.added", "conversation.item.added"]
+SPEAKING = [
+    "response.content_part.added",
+    "output_audio_buffer.started",
+    "response.output_audio_transcript.delta",
+    "kame.spoken",
+    "response.output_audio_transcript.delta",
+    "kame.spoken",
+]
+PART_DONE = ["response.output_audio.done", "response.output_audio_transcript.done", "response.content_part.done"]
+CLOSING = ["conversation.item.done", "response.output_item.done", "response.done"]
+
+
+def test_user_turn_is_told_in_order_and_completed_after_its_item(codec: RealtimeCodec, client: Client) -> None:
+    tell(
+        codec,
+        events.SpeechStarted(100, "item_u"),
+        events.PartialTranscript(400, "item_u", "what is"),
+        events.PartialTranscript(700, "item_u", "what is the time"),
+        events.SpeechStopped(1200, "item_u", 900),
+        events.UserTurnCommitted(1200, "item_u", None),
+        events.FinalTranscript(1300, "item_u", "what is the time", 0.8),
+    )
+    messages = client.take()
+    assert [message["type"] for message in messages] == [
+        "input_audio_buffer.speech_started",
+        "kame.partial_transcript",
+        f"{TRANSCRIPTION}.delta",
+        "kame.partial_transcript",
+        "input_audio_buffer.speech_stopped",
+        "input_audio_buffer.committed",
+        "conversation.item.added",
+        "conversation.item.done",
+        f"{TRANSCRIPTION}.delta",
+        f"{TRANSCRIPTION}.completed",
+    ]
+    assert messages[0]["audio_start_ms"] == 100
+    assert messages[4]["audio_end_ms"] == 900
+    assert messages[6]["item"]["content"] == [{"type": "input_audio", "transcript": None}]
+    assert "".join(m["delta"] for m in messages if m["type"].endswith(".delta")) == "what is the time"
+    assert messages[-1]["usage"] == {"type": "duration", "seconds": 0.8}
+
+
+def test_transcription_deltas_never_contradict_each_other(codec: RealtimeCodec, client: Client) -> None:
+    texts = ["recognise", "wreck a nice", "wreck a nice beach", "recognise speech", "recognise speech now"]
+    tell(codec, *(events.PartialTranscript(at, "item_u", text) for at, text in enumerate(texts)))
+    tell(codec, events.FinalTranscript(9, "item_u", "recognise speech now", 1.0))
+    messages = client.take()
+    assert [m["delta"] for m in messages if m["type"].endswith("delta")] == ["wreck a nice"]
+    assert [m["text"] for m in messages if m["type"] == "kame.partial_transcript"] == texts
+    assert messages[-1]["transcript"] == "recognise speech now"
+
+
+def test_null_previous_item_is_sent_for_the_very_first_item_only(codec: RealtimeCodec, client: Client) -> None:
+    tell(
+        codec,
+        events.ItemAdded(0, "item_0", None, "user", "hello"),
+        events.UserTurnCommitted(5, "item_1", None),
+        events.UserTurnCommitted(9, "item_2", "item_1"),
+    )
+    added = [message for message in client.take() if message["type"] == "conversation.item.added"]
+    assert added[0]["previous_item_id"] is None
+    assert "previous_item_id" not in added[1]
+    assert added[2]["previous_item_id"] == "item_1"
+
+
+def test_agent_turn_in_order_with_stopped_after_done(codec: RealtimeCodec, client: Client) -> None:
+    tell(codec, STARTED, VOICE, *WORDS, DRAINED, ended())
+    messages = client.take()
+    assert [m["type"] for m in messages] == [*OPENING, *SPEAKING, *PART_DONE, *CLOSING, "output_audio_buffer.stopped"]
+    assert messages[0]["response"]["status"] == "in_progress"
+    assert messages[0]["response"]["conversation_id"] == "conv_1"
+    assert messages[1]["item"] == messages[2]["item"]
+    assert messages[1]["item"]["content"] == []
+    done = messages[-2]["response"]
+    assert done["status"] == "completed"
+    assert done["status_details"] is None
+    assert done["output"] == [messages[-3]["item"]]
+    assert done["output"][0]["content"] == [{"type": "output_audio", "transcript": "Hi there."}]
+    assert done["output"][0]["status"] == "completed"
+    assert (done["usage"]["total_tokens"], done["usage"]["input_tokens"], done["usage"]["output_tokens"]) == (45, 40, 5)
+    assert done["kame"] == {"reason": "", "generated": "Hi there. And more."}
+
+
+def test_voice_that_drains_after_the_end_of_the_response(codec: RealtimeCodec, client: Client) -> None:
+    tell(codec, STARTED, VOICE, *WORDS, ended())
+    assert client.types() == [*OPENING, *SPEAKING, *PART_DONE, *CLOSING]
+    tell(codec, DRAINED)
+    assert client.types() == ["output_audio_buffer.stopped"]
+
+
+@pytest.mark.parametrize("cut_first", [True, False])
+def test_interruption_clears_cancels_and_truncates_to_what_was_heard(
+    codec: RealtimeCodec, client: Client, cut_first: bool
+) -> None:
+    tell(codec, STARTED, VOICE, WORDS[0])
+    client.take()
+    end = ended("cancelled", "turn_detected", "Hi")
+    tell(codec, *((CUT, end) if cut_first else (end, CUT)))
+    messages = client.take()
+    kinds = [message["type"] for message in messages]
+    assert sorted(kinds) == sorted(["output_audio_buffer.cleared", *PART_DONE, *CLOSING, "conversation.item.truncated"])
+    assert kinds[-1] == "conversation.item.truncated"
+    assert messages[-1]["audio_end_ms"] == 600
+    response = next(message["response"] for message in messages if message["type"] == "response.done")
+    assert response["status_details"] == {"type": "cancelled", "reason": "turn_detected"}
+    assert response["output"][0]["status"] == "incomplete"
+    assert response["output"][0]["content"][0]["transcript"] == "Hi"
+
+
+def test_response_that_never_spoke_has_no_content_and_no_voice_events(codec: RealtimeCodec, client: Client) -> None:
+    tell(codec, STARTED, ended("incomplete", "no_speech", ""))
+    messages = client.take()
+    assert [m["type"] for m in messages] == [*OPENING, *CLOSING]
+    assert messages[-1]["response"]["output"][0]["content"] == []
+    assert messages[-1]["response"]["status_details"] == {"type": "incomplete"}
+    tell(codec, VOICE, events.VoiceStopped(9, "resp_1", cleared=False), ended())
+    assert client.types() == []
+
+
+def test_failed_response_says_so(codec: RealtimeCodec, client: Client) -> None:
+    tell(codec, STARTED, ended("failed", "", ""))
+    details = client.take()[-1]["response"]["status_details"]
+    assert details == {"type": "failed", "error": {"type": "server_error", "code": "response_failed"}}
+
+
+def test_nothing_of_a_response_whose_beginning_was_not_told(codec: RealtimeCodec, client: Client) -> None:
+    tell(codec, VOICE, *WORDS, DRAINED, ended())
+    assert client.types() == []
+
+
+def test_dropped_turn_ends_the_speech_it_began(codec: RealtimeCodec, client: Client) -> None:
+    tell(codec, events.SpeechStarted(0, "item_u"), events.UserTurnDropped(300, "item_u", "backchannel", "mm-hm"))
+    assert client.types() == [
+        "input_audio_buffer.speech_started",
+        "input_audio_buffer.speech_stopped",
+        "kame.turn.dropped",
+    ]
+    tell(codec, events.UserTurnDropped(400, "item_v", "false_interruption", ""))
+    assert client.types() == ["kame.turn.dropped"]
+
+
+def test_item_that_comes_with_an_opener_in_a_pause(codec: RealtimeCodec, client: Client) -> None:
+    tell(codec, events.SpeechStarted(0, "item_u"), events.UserTurnCommitted(500, "item_u", "item_a"))
+    tell(codec, events.SpeechStopped(900, "item_u", 450), events.UserTurnDropped(950, "item_u", "backchannel", "hm"))
+    tell(codec, events.ItemDeleted(950, "item_u"))
+    assert client.types() == [
+        "input_audio_buffer.speech_started",
+        "input_audio_buffer.committed",
+        "conversation.item.added",
+        "conversation.item.done",
+        "input_audio_buffer.speech_stopped",
+        "kame.turn.dropped",
+        "conversation.item.deleted",
+    ]
+
+
+def test_failed_transcription_names_its_item(codec: RealtimeCodec, client: Client) -> None:
+    tell(codec, events.TranscriptionFailed(5, "item_u", SpeechToTextError("The recogniser stopped.")))
+    (failed,) = client.take()
+    assert failed["error"] == {
+        "type": "server_error",
+        "code": "stt_failed",
+        "message": "The recogniser stopped.",
+        "param": None,
+    }
+
+
+def test_no_transcription_is_sent_to_a_client_that_turned_it_off(codec: RealtimeCodec, client: Client) -> None:
+    codec.handle_text('{"type":"session.update","session":{"audio":{"input":{"transcription":null}}}}')
+    assert client.types() == ["session.updated"]
+    tell(
+        codec,
+        events.PartialTranscript(1, "item_u", "hello"),
+        events.FinalTranscript(2, "item_u", "hello", 1.0),
+        events.TranscriptionFailed(3, "item_v", SpeechToTextError("x")),
+    )
+    assert client.types() == []
+
+
+@pytest.mark.parametrize(
+    ("role", "kind"), [("user", "input_text"), ("system", "input_text"), ("assistant", "output_text")]
+)
+def test_typed_messages(codec: RealtimeCodec, client: Client, role: events.Role, kind: str) -> None:
+    tell(codec, events.ItemAdded(0, "item_t", None, role, "hello"))
+    added, done = client.take()
+    assert (added["type"], done["type"]) == ("conversation.item.added", "conversation.item.done")
+    assert added["item"]["content"] == [{"type": kind, "text": "hello"}]
+
+
+FACTS: list[tuple[events.Event, dict[str, object]]] = [
+    (events.ItemDeleted(1, "i"), {"type": "conversation.item.deleted", "item_id": "i"}),
+    (
+        events.CandidateStarted(1, "c", "what is", complete=False),
+        {"type": "kame.candidate.started", "candidate_id": "c", "partial": "what is", "complete": False, "at_ms": 1},
+    ),
+    (
+        events.CandidateText(1, "c", " it"),
+        {"type": "kame.candidate.delta", "candidate_id": "c", "delta": " it", "at_ms": 1},
+    ),
+    (
+        events.CandidateFinished(1, "c", "it is", 3, 2),
+        {
+            "type": "kame.candidate.finished",
+            "candidate_id": "c",
+            "text": "it is",
+            "input_tokens": 3,
+            "output_tokens": 2,
+            "at_ms": 1,
+        },
+    ),
+    (
+        events.CandidateFailed(1, "c", ChatModelError("No answer in time.", code="llm_timeout")),
+        {
+            "type": "kame.candidate.failed",
+            "candidate_id": "c",
+            "code": "llm_timeout",
+            "message": "No answer in time.",
+            "at_ms": 1,
+        },
+    ),
+    (
+        events.CandidateFailed(1, "c", None),
+        {"type": "kame.candidate.failed", "candidate_id": "c", "code": None, "message": None, "at_ms": 1},
+    ),
+    (events.CandidateAdopted(1, "c"), {"type": "kame.candidate.adopted", "candidate_id": "c", "at_ms": 1}),
+    (
+        events.CandidateSuperseded(1, "c", None),
+        {"type": "kame.candidate.superseded", "candidate_id": "c", "by": None, "at_ms": 1},
+    ),
+    (events.Ducked(1), {"type": "kame.voice.ducked", "at_ms": 1}),
+    (events.Restored(1), {"type": "kame.voice.restored", "at_ms": 1}),
+    (
+        events.TurnTiming(1, "r", Mode.TANDEM, 60, 200, 300, -400, 100, 250, 280, None),
+        {
+            "type": "kame.turn.timing",
+            "response_id": "r",
+            "mode": "tandem",
+            "pause_ms": 60,
+            "settled_ms": 200,
+            "turn_end_ms": 300,
+            "asked_ms": -400,
+            "first_token_ms": 100,
+            "adopted_ms": 250,
+            "first_audio_ms": 280,
+            "first_oracle_audio_ms": None,
+            "at_ms": 1,
+        },
+    ),
+    (
+        events.Trouble(1, ChatModelError("The LLM is away.")),
+        {"type": "kame.trouble", "code": "llm_failed", "message": "The LLM is away.", "fatal": False, "at_ms": 1},
+    ),
+    (events.ConversationEnded(1, "hung_up"), {"type": "kame.ended", "reason": "hung_up", "at_ms": 1}),
+]
+
+
+@pytest.mark.parametrize(("fact", "expected"), FACTS, ids=lambda value: type(value).__name__)
+def test_single_facts(codec: RealtimeCodec, client: Client, fact: events.Event, expected: dict[str, object]) -> None:
+    tell(codec, fact)
+    (message,) = client.take()
+    assert {key: value for key, value in message.items() if key != "event_id"} == expected
+
+
+def test_spoken_words_tell_where_they_come_from(codec: RealtimeCodec, client: Client) -> None:
+    tell(codec, STARTED, events.ResponseText(7, "resp_1", "item_a", "Hi", SpeechOrigin.OPENER))
+    assert client.take()[-1]["origin"] == "opener"
+
+
+def test_fatal_trouble_reaches_foreign_clients_too(codec: RealtimeCodec, client: Client) -> None:
+    tell(codec, events.Trouble(1, FrontendError("The voice engine stopped. Call again."), fatal=True))
+    trouble, error = client.take()
+    assert trouble["fatal"] is True
+    assert error["error"]["type"] == "server_error"
+    assert error["error"]["code"] == "frontend_failed"
+
+
+def test_every_event_of_a_conversation_is_told_somehow(codec: RealtimeCodec, client: Client) -> None:
+    told = {type(fact) for fact, _ in FACTS} | {
+        events.SpeechStarted,
+        events.SpeechStopped,
+        events.PartialTranscript,
+        events.UserTurnCommitted,
+        events.FinalTranscript,
+        events.TranscriptionFailed,
+        events.UserTurnDropped,
+        events.ResponseStarted,
+        events.ResponseText,
+        events.VoiceStarted,
+        events.VoiceStopped,
+        events.ResponseEnded,
+        events.ItemAdded,
+    }
+    known = {kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, events.Event)}
+    assert told == known - {events.Event}, "a new event needs a translation and a test"
+    assert set(STATELESS) <= told
+
+
+def test_event_ids_are_unique_and_only_deltas_may_be_dropped(codec: RealtimeCodec, client: Client) -> None:
+    tell(codec, STARTED, VOICE, *WORDS, ended(), DRAINED, events.PartialTranscript(1, "u", "a"))
+    ids = [message["event_id"] for message in client.messages]
+    assert len(set(ids)) == len(ids)
+    may_drop = {m["type"] for m, droppable in zip(client.messages, client.droppable, strict=True) if droppable}
+    assert may_drop == {"response.output_audio_transcript.delta", "kame.spoken", "kame.partial_transcript"}
+
+
+def test_memory_of_unfinished_turns_is_bounded(codec: RealtimeCodec, client: Client) -> None:
+    for number in range(100):
+        tell(codec, dataclasses.replace(STARTED, response_id=f"resp_{number}", item_id=f"item_{number}"))
+        tell(codec, events.SpeechStarted(0, f"u_{number}"), events.PartialTranscript(0, f"u_{number}", "a"))
+    client.take()
+    tell(codec, dataclasses.replace(ended(), response_id="resp_0"), events.UserTurnDropped(1, "u_0", "backchannel", ""))
+    assert client.types() == ["kame.turn.dropped"]

@@ -1,0 +1,207 @@
+"""The wire session: merging, what it means to a conversation, and what is told about it."""
+
+import json
+from typing import Any
+
+import pytest
+from openai.types.realtime import RealtimeSessionCreateRequest
+from openai.types.realtime.realtime_session_create_response import RealtimeSessionCreateResponse
+
+from app.protocol.errors import ParameterError
+from app.protocol.session import PATIENT_SILENCE_MS, SessionDefaults, SessionState
+from kame_core.errors import InvalidRequestError
+from kame_core.options import ConversationOptions, Mode, TurnDetection
+
+OPTIONS = ConversationOptions(voice="klatt", instructions="You are KAME.")
+DEFAULTS = SessionDefaults("kame-reflex", OPTIONS, frozenset({"klatt", "anna"}), frozenset({"en", "pt"}))
+
+SDK_UPDATE: dict[str, Any] = {
+    "type": "realtime",
+    "instructions": "Be kind.",
+    "model": "gpt-realtime",
+    "output_modalities": ["audio"],
+    "audio": {
+        "input": {
+            "format": {"type": "audio/pcm", "rate": 24000},
+            "noise_reduction": None,
+            "transcription": {"model": "gpt-4o-mini-transcribe"},
+            "turn_detection": {"type": "semantic_vad"},
+        },
+        "output": {"format": {"type": "audio/pcm", "rate": 24000}, "voice": "ash", "speed": 1},
+    },
+    "tools": [{"type": "function", "name": "f", "description": "", "parameters": {}, "strict": True}],
+    "tool_choice": "auto",
+}
+"""What OpenAI's JavaScript SDK sends when the channel opens."""
+
+
+@pytest.fixture
+def session() -> SessionState:
+    return SessionState.new(DEFAULTS, expires_at=1_800_000_000)
+
+
+def turn_detection(config: dict[str, Any] | None) -> dict[str, Any]:
+    return {"audio": {"input": {"turn_detection": config}}}
+
+
+def test_untouched_session_asks_for_the_defaults(session: SessionState) -> None:
+    assert session.options == OPTIONS
+    assert session.not_honoured() == []
+    assert session.transcribes
+    assert session.transport == "conversation"
+    assert session.resume_token is None
+
+
+@pytest.mark.parametrize("patch", [{}, SDK_UPDATE, turn_detection(None), {"kame": {"mode": "direct"}}])
+def test_rendered_session_is_one_of_openais(session: SessionState, patch: dict[str, Any]) -> None:
+    rendered = session.updated(patch).render(resume="r")
+    json.dumps(rendered)
+    RealtimeSessionCreateRequest.model_validate(rendered, strict=True)
+    RealtimeSessionCreateResponse.model_validate(rendered, strict=True)
+    assert rendered["type"] == "realtime"
+    assert rendered["object"] == "realtime.session"
+    assert rendered["id"].startswith("sess_")
+    assert rendered["expires_at"] == 1_800_000_000
+
+
+def test_update_of_the_sdk_is_echoed_and_what_has_no_effect_is_named(session: SessionState) -> None:
+    updated = session.updated(SDK_UPDATE)
+    rendered = updated.render()
+    assert rendered["instructions"] == "Be kind."
+    assert rendered["model"] == "gpt-realtime"
+    assert rendered["audio"]["output"]["voice"] == "ash"
+    assert rendered["tools"] == SDK_UPDATE["tools"]
+    assert rendered["kame"]["not_honoured"] == [
+        "audio.input.transcription.model",
+        "audio.output.voice",
+        "model",
+        "tools",
+    ]
+    assert updated.options.voice == "klatt"
+    assert updated.options.instructions == "Be kind."
+
+
+def test_second_update_of_the_sdk_changes_nothing_else(session: SessionState) -> None:
+    first = session.updated(SDK_UPDATE)
+    second = first.updated({"type": "realtime", "tracing": "auto"})
+    assert second.render() == first.render() | {
+        "tracing": "auto",
+        "kame": {**first.render()["kame"], "not_honoured": sorted([*first.not_honoured(), "tracing"])},
+    }
+
+
+def test_sending_a_session_back_changes_nothing(session: SessionState) -> None:
+    rendered = session.updated(SDK_UPDATE).render(resume="token")
+    again = session.updated(SDK_UPDATE).updated(rendered)
+    del rendered["kame"]["resume"]
+    assert again.render() == {**rendered, "id": again.id}
+
+
+def test_old_states_are_not_changed_by_new_ones(session: SessionState) -> None:
+    before = json.dumps(session.render())
+    session.updated(SDK_UPDATE).updated(turn_detection(None))
+    assert json.dumps(session.render()) == before
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (None, None),
+        ({"type": "server_vad"}, TurnDetection()),
+        ({"type": "server_vad", "silence_duration_ms": 800}, TurnDetection(silence_ms=800)),
+        ({"type": "server_vad", "create_response": False}, TurnDetection(create_response=False)),
+        ({"type": "semantic_vad", "interrupt_response": False}, TurnDetection(interrupt_response=False)),
+        ({"type": "semantic_vad", "eagerness": "high"}, TurnDetection()),
+        ({"type": "semantic_vad", "eagerness": "low"}, TurnDetection(silence_ms=PATIENT_SILENCE_MS)),
+    ],
+)
+def test_turn_detection(session: SessionState, config: dict[str, Any] | None, expected: TurnDetection | None) -> None:
+    assert session.updated(turn_detection(config)).options.turn_detection == expected
+
+
+def test_turn_detection_of_another_type_keeps_nothing_of_the_old(session: SessionState) -> None:
+    vad = session.updated(turn_detection({"type": "server_vad", "silence_duration_ms": 800, "create_response": False}))
+    assert vad.updated(turn_detection({"create_response": True})).options.turn_detection == TurnDetection(800)
+    assert vad.updated(turn_detection({"type": "semantic_vad"})).options.turn_detection == TurnDetection()
+
+
+def test_turn_detection_comes_back_only_with_a_type(session: SessionState) -> None:
+    off = session.updated(turn_detection(None))
+    with pytest.raises(ParameterError) as caught:
+        off.updated(turn_detection({"create_response": True}))
+    assert caught.value.param == "session.audio.input.turn_detection.type"
+    assert caught.value.code == "missing_required_parameter"
+
+
+def test_null_brings_defaults_back(session: SessionState) -> None:
+    changed = session.updated({**SDK_UPDATE, "max_output_tokens": 50, "kame": {"mode": "direct", "opener": False}})
+    assert (changed.options.max_output_tokens, changed.options.mode) == (50, Mode.DIRECT)
+    reset = {"instructions": None, "max_output_tokens": None, "audio": None, "kame": None, "tools": None, "model": None}
+    back = changed.updated(reset)
+    assert back.options == OPTIONS
+    assert back.not_honoured() == []
+
+
+def test_infinite_tokens(session: SessionState) -> None:
+    infinite = session.updated({"max_output_tokens": "inf"})
+    assert infinite.options.max_output_tokens == 4096
+    assert infinite.render()["max_output_tokens"] == "inf"
+
+
+@pytest.mark.parametrize("voice", ["anna", {"id": "anna"}])
+def test_voice_by_name_or_object(session: SessionState, voice: Any) -> None:
+    assert session.updated({"audio": {"output": {"voice": voice}}}).options.voice == "anna"
+
+
+def test_last_written_language_counts_in_both_places(session: SessionState) -> None:
+    portuguese = session.updated({"audio": {"input": {"transcription": {"language": "pt-BR"}}}})
+    assert portuguese.options.language == "pt"
+    assert portuguese.render()["kame"]["language"] == "pt-BR"
+    english = portuguese.updated({"kame": {"language": "en"}})
+    assert english.options.language == "en"
+    assert english.render()["audio"]["input"]["transcription"]["language"] == "en"
+
+
+@pytest.mark.parametrize(
+    ("patch", "param"),
+    [
+        ({"kame": {"language": "ja"}}, "session.kame.language"),
+        ({"audio": {"input": {"transcription": {"language": "ja"}}}}, "session.audio.input.transcription.language"),
+    ],
+)
+def test_languages_that_are_not_understood(session: SessionState, patch: dict[str, Any], param: str) -> None:
+    with pytest.raises(ParameterError, match=r"en, pt") as caught:
+        session.updated(patch)
+    assert (caught.value.param, caught.value.code) == (param, "unsupported_language")
+
+
+def test_transcription_off(session: SessionState) -> None:
+    off = session.updated({"audio": {"input": {"transcription": None}}})
+    assert not off.transcribes
+    assert off.updated({"instructions": "x"}).render()["audio"]["input"]["transcription"] is None
+
+
+def test_unknown_fields_are_kept_and_named(session: SessionState) -> None:
+    updated = session.updated({"mood": {"happy": [1, 2]}, "kame": {"hat": "red"}}).updated({"instructions": "x"})
+    assert updated.render()["mood"] == {"happy": [1, 2]}
+    assert updated.render()["kame"]["hat"] == "red"
+    assert updated.not_honoured() == ["mood"]
+
+
+def test_what_opens_a_call_is_not_echoed(session: SessionState) -> None:
+    opening = session.updated({"kame": {"resume": "old token", "transport": "echo"}})
+    assert (opening.resume_token, opening.transport) == ("old token", "echo")
+    assert "old token" not in json.dumps(opening.render())
+    assert opening.render(resume="new token")["kame"]["resume"] == "new token"
+
+
+def test_server_fields_cannot_be_set(session: SessionState) -> None:
+    forged = session.updated({"id": "sess_forged", "object": "x", "expires_at": 1, "kame": {"not_honoured": ["lies"]}})
+    assert forged.render() == session.render()
+
+
+def test_size_of_a_session_is_bounded(session: SessionState) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        session.updated({"instructions": "x" * 60_000})
+    assert caught.value.code == "session_too_large"
+    assert len(session.updated({"instructions": "説明" * 7_000}).options.instructions) == 14_000
