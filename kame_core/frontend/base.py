@@ -44,7 +44,7 @@ class Floor(StrEnum):
     """Who may speak now, as `turns.py` decides. For front ends that take turns themselves it is an observation."""
 
     LISTEN = "listen"
-    """The user has the floor: say nothing; what was still unspoken of the turn before is dropped."""
+    """The user has the floor: say nothing, and drop what was begun and is still unspoken."""
     PAUSE = "pause"
     """The user paused, perhaps at the end: a short opener may be said, then silence."""
     SPEAK = "speak"
@@ -68,7 +68,8 @@ class UserState:
     """What is known of the user now. Level-triggered: only the latest counts, and repeating it changes nothing."""
 
     turn: int = 0
-    """Counts agent turns; when it changes, everything unspoken of older turns is dropped."""
+    """Counts agent turns; when it changes, what is still unspoken of the older one is dropped. An adopted candidate of
+    which nothing was said yet stays until `OracleClear` or the next adoption."""
     floor: Floor = Floor.LISTEN
     speaking: bool = False
     """Speech is heard at this moment."""

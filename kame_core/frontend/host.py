@@ -10,7 +10,8 @@ from kame_core.clock import Clock
 from kame_core.errors import CapacityError, FrontendError
 from kame_core.frontend.base import OracleUpdate, SlotEngine, SlotOptions, SlotOutput, UserState
 from kame_core.frontend.ring import RingStats, SampleRing
-from kame_core.frontend.ticker import InlineTicker, SlotTicker, Ticker, TickStats
+from kame_core.frontend.slot_batch import TickStats
+from kame_core.frontend.ticker import InlineTicker, SlotTicker, Ticker
 
 MOST_OUTPUTS = round(2.0 / FRAME_S)
 """2 s of frames wait for a conversation that does not fetch them; then the oldest are dropped, counted."""

@@ -12,44 +12,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
-from kame_core.audio import FRAME_S, FRAME_SAMPLES, silence
+from kame_core.audio import FRAME_S
 from kame_core.clock import Clock
-from kame_core.errors import FrontendError, KameError
-from kame_core.frontend.base import OracleUpdate, SlotEngine, SlotInput, SlotOptions, SlotOutput, UserState
+from kame_core.errors import FrontendError
+from kame_core.frontend.base import OracleUpdate, SlotEngine, SlotOptions, SlotOutput, UserState
 from kame_core.frontend.ring import SampleRing
+from kame_core.frontend.slot_batch import Sink, SlotBatch, TickStats
 
 log = logging.getLogger(__name__)
 
-Sink = Callable[[SlotOutput], None]
-"""Called on the event loop."""
-
 _CLOSE_DEADLINE_S = 1.0
-_HISTORY_TICKS = 1024
 _MOST_FEEDS = 4096
 """Bound of the updates that wait while a step runs; a slot that goes beyond it is faulted, for none may be lost."""
-
-
-@dataclass(frozen=True, slots=True)
-class TickStats:
-    """How the ticks went; durations over the last 1,024 of them."""
-
-    ticks: int = 0
-    overruns: int = 0
-    """Steps that took longer than a tick."""
-    skipped: int = 0
-    """Whole ticks left out because a step or a wake-up was late."""
-    faults: int = 0
-    """Slots that failed."""
-    step_p50_ms: float = 0.0
-    step_p95_ms: float = 0.0
-    step_p99_ms: float = 0.0
-    late_p99_ms: float = 0.0
-    """Begin of a step after its time on the schedule."""
+_MOST_COMMANDS_A_TICK = 1024
 
 
 class SlotTicker(Protocol):
@@ -72,149 +49,28 @@ class SlotTicker(Protocol):
         """Close all slots, shut the engine down, end the ticker. Idempotent."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Member:
-    ring: SampleRing
-    sink: Sink
-
-
-class _Batch:
-    """The open slots of an engine and all calls into it; lives on one thread, whichever that is."""
-
-    def __init__(self, engine: SlotEngine) -> None:
-        self._engine = engine
-        self._members: dict[int, _Member] = {}
-        self._step_s = np.zeros(_HISTORY_TICKS, np.float32)
-        self._late_s = np.zeros(_HISTORY_TICKS, np.float32)
-        self._shut = False
-        self.ticks = self.overruns = self.skipped = self.faults = 0
-
-    @property
-    def empty(self) -> bool:
-        return not self._members
-
-    @property
-    def stats(self) -> TickStats:
-        recorded = min(self.ticks, _HISTORY_TICKS)
-        if recorded == 0:
-            return TickStats(faults=self.faults)
-        p50, p95, p99 = np.percentile(self._step_s[:recorded], (50, 95, 99)) * 1000
-        late = float(np.percentile(self._late_s[:recorded], 99)) * 1000
-        return TickStats(self.ticks, self.overruns, self.skipped, self.faults, float(p50), float(p95), float(p99), late)
-
-    def holds(self, slot: int) -> bool:
-        return slot in self._members
-
-    def open(self, slot: int, options: SlotOptions, ring: SampleRing, sink: Sink) -> None:
-        if self._shut:
-            raise FrontendError("The front end is shutting down.", retryable=True)
-        try:
-            self._engine.open(slot, options)
-        except KameError:
-            raise
-        except Exception as error:
-            log.exception("the front end could not open slot %d", slot)
-            raise FrontendError("The front end could not begin a conversation. Try again.", retryable=True) from error
-        self._members[slot] = _Member(ring, sink)
-
-    def close(self, slot: int) -> None:
-        if self._members.pop(slot, None) is not None:
-            self._close_engine(slot)
-
-    def shutdown(self) -> None:
-        self._shut = True
-        for slot in list(self._members):
-            self.close(slot)
-        try:
-            self._engine.shutdown()
-        except Exception:
-            log.exception("the front end did not shut down cleanly")
-
-    def feed(
-        self, slot: int, oracle: tuple[OracleUpdate, ...], user: UserState | None
-    ) -> list[tuple[Sink, SlotOutput]]:
-        """Returns a fault to be delivered if the engine failed on this."""
-        if slot not in self._members:
-            return []
-        try:
-            self._engine.feed(slot, oracle, user)
-        except Exception as error:
-            return [self.fault(slot, error)]
-        return []
-
-    def fault(self, slot: int, error: Exception) -> tuple[Sink, SlotOutput]:
-        """Take a slot out: it is stepped no more and its conversation is told why."""
-        member = self._members[slot]
-        if not isinstance(error, KameError):
-            log.error("the front end failed in slot %d", slot, exc_info=error)
-            error = FrontendError("The front end broke down in this conversation. Start a new one.", retryable=True)
-        self.faults += 1
-        self.close(slot)
-        return member.sink, SlotOutput(slot, silence(FRAME_SAMPLES), fault=error)
-
-    def fault_all(self) -> list[tuple[Sink, SlotOutput]]:
-        error = FrontendError("The front end broke down. Start a new conversation.", retryable=True)
-        return [self.fault(slot, error) for slot in sorted(self._members)]
-
-    def step(self, late_s: float, now_s: Callable[[], float]) -> list[tuple[Sink, SlotOutput]]:
-        """One tick of all open slots."""
-        begun_s = now_s()
-        slots = sorted(self._members)
-        try:
-            inputs = [SlotInput(slot, self._members[slot].ring.take(FRAME_SAMPLES)) for slot in slots]
-            outputs = self._engine.step(inputs)
-            if [out.slot for out in outputs] != slots:
-                raise RuntimeError("the engine did not answer for exactly the open slots")
-        except Exception as error:
-            log.error("the front end's step failed", exc_info=error)
-            return self.fault_all()
-        delivered = []
-        for out in outputs:
-            delivered.append((self._members[out.slot].sink, out))
-            if out.fault is not None:
-                self.faults += 1
-                self.close(out.slot)
-        took_s = now_s() - begun_s
-        self._step_s[self.ticks % _HISTORY_TICKS] = took_s
-        self._late_s[self.ticks % _HISTORY_TICKS] = late_s
-        self.ticks += 1
-        self.overruns += took_s > FRAME_S
-        return delivered
-
-    def skip(self, ticks: int) -> None:
-        """Leave out ticks and their input."""
-        self.skipped += ticks
-        for member in self._members.values():
-            for _ in range(min(ticks, 25)):  # a ring holds 25 ticks
-                member.ring.take(FRAME_SAMPLES)
-
-    def _close_engine(self, slot: int) -> None:
-        try:
-            self._engine.close(slot)
-        except Exception:
-            log.exception("the front end did not close slot %d cleanly", slot)
-
-
 class _Schedule:
     """Absolute times of ticks; starts anew when there was nothing to tick."""
 
     def __init__(self) -> None:
-        self.next_s: float | None = None
+        self._next_s: float | None = None
 
-    def begin(self, now_s: float) -> None:
-        if self.next_s is None:
-            self.next_s = now_s + FRAME_S
+    def begin(self, now_s: float) -> float:
+        """Time of the next tick."""
+        if self._next_s is None:
+            self._next_s = now_s + FRAME_S
+        return self._next_s
 
     def stop(self) -> None:
-        self.next_s = None
+        self._next_s = None
 
     def due(self, now_s: float) -> tuple[int, float] | None:
         """Whole ticks to skip and lateness of the one to run now, or None if it is not time yet."""
-        if self.next_s is None or now_s < self.next_s:
+        if self._next_s is None or now_s < self._next_s:
             return None
-        skip = int((now_s - self.next_s) / FRAME_S)
-        late_s = now_s - self.next_s - skip * FRAME_S
-        self.next_s += (skip + 1) * FRAME_S
+        skip = int((now_s - self._next_s) / FRAME_S)
+        late_s = now_s - self._next_s - skip * FRAME_S
+        self._next_s += (skip + 1) * FRAME_S
         return skip, late_s
 
 
@@ -230,11 +86,12 @@ class Ticker:
 
     def __init__(self, engine: SlotEngine, *, name: str = "ticker") -> None:
         self._loop = asyncio.get_running_loop()
-        self._batch = _Batch(engine)
+        self._batch = SlotBatch(engine)
         self._schedule = _Schedule()
         self._wake = threading.Condition()
         self._commands: deque[Callable[[], None]] = deque()
         self._feeds_waiting = 0
+        self._since_tick = 0
         self._closing = False
         self._gone = False
         self._ended = self._loop.create_future()
@@ -313,6 +170,7 @@ class Ticker:
                 elif self._closing:
                     return
                 else:
+                    self._since_tick = 0
                     self._tick()
         except Exception:
             log.exception("the ticker failed")
@@ -328,23 +186,28 @@ class Ticker:
             self._to_loop(lambda: _resolve(self._ended, None))
 
     def _next_command(self) -> Callable[[], None] | None:
-        """Wait for a command; None: a tick is due, or the end."""
+        """Wait for a command; None: a tick is due, or the end.
+
+        What came before a tick is carried out before it, but a flood of commands cannot hold the tick up.
+        """
         with self._wake:
             while True:
-                if self._commands:
+                due_in_s = self._due_in_s()
+                due = due_in_s is not None and due_in_s <= 0
+                if self._commands and not (due and self._since_tick >= _MOST_COMMANDS_A_TICK):
+                    self._since_tick += 1
                     return self._commands.popleft()
-                if self._closing:
+                if self._closing or due:
                     return None
-                if self._batch.empty:
-                    self._schedule.stop()
-                    self._wake.wait()
-                    continue
-                now_s = time.monotonic()
-                self._schedule.begin(now_s)
-                remaining_s = (self._schedule.next_s or now_s) - now_s
-                if remaining_s <= 0:
-                    return None
-                self._wake.wait(remaining_s)
+                self._wake.wait(due_in_s)
+
+    def _due_in_s(self) -> float | None:
+        """Time until the next tick; None: nothing to tick."""
+        if self._closing or self._batch.empty:
+            self._schedule.stop()
+            return None
+        now_s = time.monotonic()
+        return self._schedule.begin(now_s) - now_s
 
     def _tick(self) -> None:
         due = self._schedule.due(time.monotonic())
@@ -372,7 +235,7 @@ class InlineTicker:
 
     def __init__(self, engine: SlotEngine, clock: Clock) -> None:
         self._clock = clock
-        self._batch = _Batch(engine)
+        self._batch = SlotBatch(engine)
         self._schedule = _Schedule()
         self._opened = asyncio.Event()
         self._closed = False
@@ -421,8 +284,7 @@ class InlineTicker:
                 self._opened.clear()
                 await self._opened.wait()
                 continue
-            self._schedule.begin(self._clock.now())
-            await self._clock.sleep_until(self._schedule.next_s or 0.0)
+            await self._clock.sleep_until(self._schedule.begin(self._clock.now()))
             due = self._schedule.due(self._clock.now())
             if due is None or self._batch.empty:
                 continue

@@ -34,7 +34,7 @@ _LAST = frozenset(("it", "that", "this", "result", "answer"))
 
 _LEAD = re.compile(
     r"(?:(?:what|which|was|whats|s|is|are|does|do|much|how|the|and|then|now|so|calculate|compute|evaluate|solve|"
-    r"work out|figure out|give me|say|answer|result of|value of|you get|i get|we get|if|when|you|i|we|have|take|"
+    r"work out|figure out|give me|say|answer|result of|value of|you get|i get|we get|if|when|you|i|we|have|"
     r"about) )+"
 )
 _TAIL = re.compile(r"(?: (?:is what|is how much|is|equals what|equals|equal to|equal|make|makes|come to|in total))+$")
@@ -275,6 +275,7 @@ def _factorial(base: _Term) -> _Term:
 
 def _command(plain: str) -> str | None:
     """A sum for "add two and three"; None if it is no such command, or can be split in more than one way."""
+    plain = plain.replace(" away from ", " from ")
     for pattern, operator in _COMMANDS:
         found = pattern.fullmatch(plain)
         if not found:

@@ -3,7 +3,7 @@
 import calendar
 import re
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from kame_core.backend.offline.dates import (
@@ -34,8 +34,8 @@ _TODAY = re.compile(
     r"what day of the week is it|(?:the )?date|today 's date|what is the day|which day is it|"
     r"what is (?:the )?day today|what weekday is it|give me the date|say the date)(?: today| now| right now)?"
 )
-_YEAR = re.compile(r"(?:what|which) year is (?:it|this)(?: now| right now)?|what is the (?:current )?year")
-_MONTH = re.compile(r"(?:what|which) month is (?:it|this)(?: now| right now)?|what is the (?:current )?month")
+_YEAR = re.compile(r"(?:what|which) year is (?:it|this)(?: now| right now)?|what is the (?:current )?year(?: now)?")
+_MONTH = re.compile(r"(?:what|which) month is (?:it|this)(?: now| right now)?|what is the (?:current )?month(?: now)?")
 _WHICH_DAY = re.compile(
     rf"(?:on )?(?:what|which) (?:day|weekday|date){_DAYLESS} (?:is it going to be|will it be|was it|is it|is|was|will|"
     r"does|did|are|be)(?: it)? (?P<x>.+?)(?: fall on| fall| be on| be| on| land on)?|"
@@ -157,11 +157,11 @@ def _which_day(found: re.Match[str], plain: str, today: date) -> Reply | None:
         return Reply(day.reason)
     if day is None:
         return None
-    if (
-        plain.startswith(("was", "what day was", "when was", "on what day was", "what day of the week was"))
-        and day.yearly
-    ):
-        day = Day(day.before(today), day.name)
+    if re.match(r"(?:on )?(?:what |which |when )?(?:day |date |day of the week )?was\b", plain) and day.on > today:
+        if day.name.startswith("the coming "):
+            day = Day(day.on - timedelta(days=7), day.name.replace("the coming", "last"))
+        else:
+            day = Day(day.before(today), day.name)
     verb = "was" if day.on < today else "is" if day.on == today or day.name else "will be"
     if found["guess"]:
         verdict = "Yes" if weekday_name(day.on).lower() == found["guess"] else "No"

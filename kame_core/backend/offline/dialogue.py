@@ -83,11 +83,12 @@ def answer_sentence(text: str, now: Callable[[], datetime], memory: Memory, *, g
     plain = normalise(text)
     if not plain or len(text) > MAX_CHARS or count_words(plain) > MAX_QUESTION_WORDS:
         return None
-    if REPEAT.fullmatch(plain) and plain != "tell me" and (guess or "again" in plain):
+    stripped = strip_politeness(plain)
+    again = [words for words in (plain, stripped) if REPEAT.fullmatch(words) and words != "tell me"]
+    if again and (guess or "again" in plain):
         if memory.jokes and plain == "again":
             return answer_smalltalk("another", memory.turns, memory.jokes)
         return Reply(memory.said or NOTHING_SAID)
-    stripped = strip_politeness(plain)
     tries = dict.fromkeys((plain, stripped, re.sub(r"^(?:and|then|so|but) ", "", stripped)))
     unsure: Reply | None = None
     for words in tries:

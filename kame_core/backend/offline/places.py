@@ -34,15 +34,14 @@ _IS_CAPITAL = re.compile(r"is (?P<x>.+?) (?:really )?the capital(?: city)? of (?
 _POPULATION = re.compile(
     rf"{_ASK}population (?:of|in|for) (?P<x>.+)|"
     r"(?:how many|what number of) (?:people|inhabitants|citizens|residents) (?:live|are there|are living|are|living|"
-    r"does|"
-    r"do|there are|there live)?\s*(?:in )?(?P<x2>.+?)(?: have| has)?|"
+    r"does|do|there are|there live)?\s*(?:in )?(?P<x2>.+?)(?: have| has)?|"
     rf"{_ASK}(?P<x3>.+?) 's population|how (?:populous|populated) is (?P<x4>.+)|"
     r"(?:how big|how large) is the population of (?P<x5>.+)"
 )
 _AREA = re.compile(
     rf"{_ASK}(?:area|size|land area|surface area|surface) of (?P<x>.+)|how (?:big|large) is (?P<x2>.+)|"
     r"how many square (?:kilometers|miles) (?:is|does|has) (?P<x3>.+?)(?: have| cover)?|"
-    rf"{_ASK}(?P<x4>.+?) 's (?:area|size)"
+    rf"{_ASK}(?P<x4>.+?) 's (?:area|size)|is (?P<x5>.+?) a (?:very )?(?:big|large|small|tiny|huge) (?:country|place)"
 )
 _CURRENCY = re.compile(
     rf"{_ASK}currency (?:of|in|for|is used in|is it in|do they use in|does|do {_THEY} use in) (?P<x>.+?)(?: use|"
@@ -63,8 +62,7 @@ _CONTINENT = re.compile(
 )
 _COUNTRY_OF = re.compile(
     r"(?:in )?(?:what|which) country (?:is|does|has|are) (?P<x>.+?)(?: in| located in| located| part of| belong to|"
-    r" lie in| "
-    r"situated in)*|where is (?P<x2>.+?)(?: located| situated)?|where can i find (?P<x3>.+)|"
+    r" lie in| situated in)*|where is (?P<x2>.+?)(?: located| situated)?|where can i find (?P<x3>.+)|"
     r"(?P<x4>.+?) is in (?:which|what) country"
 )
 _NEIGHBORS = re.compile(
@@ -83,6 +81,10 @@ _LARGEST = re.compile(
     r"biggest)(?: (?:in|of|on)(?: the continent of)? (?P<x>.+))?"
 )
 _SMALLEST = re.compile(r"(?:what|which) is the smallest country(?: (?:in|of|on) (?:the )?(?:world|earth|europe))?")
+_SHARED_NAMES = {"congo": ("CD", "CG"), "korea": ("KR", "KP")}
+_AROUND_NAME = re.compile(
+    r"^(?:is |in |of |country of )+|(?: 's| right now| now| today| these days| currently| at the moment)+$"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,9 @@ def _largest(cities: tuple[City, ...]) -> City | None:
 def _capital(places: Gazetteer, name: str) -> str | None:
     if plain_name(name) in UK_COUNTRY_CAPITALS:
         return f"{UK_COUNTRY_CAPITALS[plain_name(name)]} is the capital of {plain_name(name).title()}"
+    if plain_name(name) in _SHARED_NAMES:
+        one, other = (places.countries[code] for code in _SHARED_NAMES[plain_name(name)])
+        return f"{one.capital} is the capital of {one.spoken}, and {other.capital} of {other.spoken}"
     country, state = places.country(name, near=True), places.state(name)
     if country is not None and state is not None:
         both = f"{country.capital} is the capital of the country {country.spoken}"
@@ -126,7 +131,8 @@ def _population(places: Gazetteer, name: str) -> str | None:
     if country is not None:
         if country.population == 0:
             return f"Nobody lives in {country.spoken} permanently"
-        return f"By figures a few years old, {country.spoken} has {_about(country.population)} people"
+        subject = f"the country {country.spoken}" if places.state(name) else country.spoken
+        return f"By figures a few years old, {subject} has {_about(country.population)} people"
     city = _largest(places.find_cities(name, near=True))
     if city is None or city.population == 0:
         return None
@@ -183,6 +189,9 @@ def _where(places: Gazetteer, name: str) -> str | None:
         return f"{plain_name(name).title()} is part of the United Kingdom"
     country = places.country(name)
     cities = places.find_cities(name)
+    if country is not None and places.state(name):
+        continent = CONTINENTS[country.continent]
+        return f"The country {country.spoken} is in {continent}, and there is a US state of that name"
     if country is not None and (not cities or cities[0].name != country.capital or cities[0].country != country.code):
         return _continent(places, name)
     if country is not None:
@@ -319,7 +328,11 @@ def answer_places(plain: str, *, guess: bool = True) -> Reply | None:
         found = topic.pattern.fullmatch(plain)
         if found is None:
             continue
-        name = re.sub(r"^(?:is |in |of |country of )+|(?: 's| now| today| currently| please)+$", "", _group(found, "x"))
+        name = re.sub(
+            r"^(?:is |in |of |country of )+|(?: 's| right now| now| today| these days| currently| at the moment)+$",
+            "",
+            _group(found, "x"),
+        )
         if not guess and not (
             places.country(name)
             or places.state(name)

@@ -25,10 +25,14 @@ FALLBACKS: Final = (
 NOT_HEARD: Final = "Sorry, I did not catch that. Please say it again."
 BAD_SUM: Final = "I am not sure I heard that sum right. Please say it again, for example, what is twelve times seven."
 NOTHING_SAID: Final = "I have not said anything yet. Ask me something."
-_CAN_DO: Final = "I can work out sums, convert units, tell you times and dates anywhere, and answer questions about "
-"countries and cities."
-_WHO: Final = "I am KAME, a voice that answers at once. Right now I run without a language model, so I know sums, "
-"dates, units and places."
+CAN_DO: Final = (
+    "I can work out sums, convert units, tell you times and dates anywhere, and answer questions about countries and "
+    "cities."
+)
+WHO: Final = (
+    "I am KAME, a voice that answers at once. Right now I run without a language model, so I know sums, dates, units "
+    "and places."
+)
 
 _YOU = r"(?: today| doing| doing today| feeling| going| now| there| too)*"
 
@@ -65,9 +69,9 @@ _TALKS: Final = (
     ),
     _talk(
         r"(?:and )?(?:who|what) are you|who (?:is this|am i (?:talking|speaking) (?:to|with))|introduce yourself",
-        _WHO,
+        WHO,
     ),
-    _talk(r"tell me about yourself|about yourself|yourself", _WHO),
+    _talk(r"tell me about yourself|about yourself|yourself", WHO),
     _talk(
         r"(?:what is|do you have a|tell me|say)(?: your)? name|what are you called|what should i call you|your name",
         "My name is KAME.",
@@ -77,10 +81,11 @@ _TALKS: Final = (
         "Kame is Japanese for turtle. I am a rather quick one.",
     ),
     _talk(
-        r"what (?:else )?can you do(?: for me)?|what do you (?:know|do)|what can i (?:ask|say)(?: you)?|help(?: me)?|"
+        r"what (?:else )?can you do(?: for me)?|what you can do|what do you (?:know|do)|help(?: me)?|"
+        r"what can i (?:ask|say)(?: you)?|"
         r"how can you help(?: me)?|what are you able to do|what should i ask(?: you)?|can you help me|i need help|"
         r"what are your (?:skills|abilities)",
-        _CAN_DO,
+        CAN_DO,
         "Ask me, for example, what is fifteen percent of eighty, how many feet are in a mile, or, what is the "
         "capital of Peru.",
     ),
@@ -111,6 +116,7 @@ _TALKS: Final = (
         "My pleasure.",
     ),
     _talk(
+        r"(?:(?:thank you|thanks|thanks a lot|thank you very much|okay)(?: and)? )?"
         r"(?:good ?bye|bye|bye bye|see you|see you (?:later|soon|tomorrow)|farewell|so long|talk to you later|"
         r"have a (?:nice|good) day|that is all|i am done|i have to go)(?: (?:bye|now|then|thank you|thanks|goodbye))*",
         "Goodbye.",
@@ -179,3 +185,8 @@ def answer_smalltalk(plain: str, turns_before: int = 0, jokes_before: int = 0) -
         if talk.pattern.fullmatch(plain):
             return Reply(talk.answers[turns_before % len(talk.answers)])
     return None
+
+
+def all_answers() -> list[str]:
+    """Every fixed answer to small talk, for a check that all can be spoken."""
+    return [answer for talk in _TALKS for answer in talk.answers]

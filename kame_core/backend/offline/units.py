@@ -115,16 +115,15 @@ _CALENDAR = {
 }
 _ONE = re.compile(r"(?:an?|one|1|the|each|every) ")
 _TARGET_FIRST = re.compile(
-    r"(?:what is the number of|how many|how much|what is) (?P<unit>.+?) (?:are there in|are there on|are in|is in|"
-    r"are|in|is|"
-    r"equal|equals|make up|make|makes|does|do|fit in|go into|there are in|there in) (?P<amount>.+?)"
-    r"(?: have| has| contain| make| equal)?"
+    r"(?:what is the number of|how many|how much|what is) (?P<unit>.+?) "
+    r"(?:(?:are there |there are |do you have |do we have |are |is |there |fit |go )?in|are there on|in to|into|are|is|"
+    r"equals?|make up|makes?|does|do) (?P<amount>.+?)(?: have| has| contain| make| equal)?"
 )
 _AMOUNT_FIRST = re.compile(
-    r"(?:(?:convert|change|turn|express|translate|transform|what is|what are|what would be|how much is|how much are|"
-    r"how many is|"
-    r"what|is|and|the) )*(?P<amount>.+?) (?:is how many|are how many|equals how many|equal to how many|converted to|"
-    r"expressed in|in to|into|in|to|as|equals) (?P<unit>.+)"
+    r"(?:(?:convert|change|turn|express|translate|transform|what (?:is|are)|what would be|how (?:much|many) (?:is|are)|"
+    r"what|is|and|the) )*(?P<amount>.+?) "
+    r"(?:is how much in|(?:is|are|equals|equal to) how many|converted to|expressed in|in to|into|in|to|as|equals) "
+    r"(?P<unit>.+)"
 )
 _HALF_UNIT = re.compile(r"\b(half|quarter|third) (?:an? |of an? )")
 

@@ -216,6 +216,8 @@ def strip_politeness(plain: str) -> str:
         tail = _TAIL.search(plain)
         if tail:
             plain, changed = plain[: tail.start()], True
+    plain = re.sub(r"^(what|which) (day|date|time|year|month) it is\b", r"\1 \2 is it", plain)
+    plain = re.sub(r"^((?:and |then )?(?:what|who|which)) (?:would|might|could|will) be (?=the )", r"\1 is ", plain)
     indirect = _INDIRECT.fullmatch(plain)
     if indirect:
         # "what the capital of france is", "what time it is"

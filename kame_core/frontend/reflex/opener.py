@@ -10,20 +10,20 @@ from kame_core.frontend.reflex.wording import Kind, kind_of
 
 OPENERS = MappingProxyType(
     {
-        Kind.NOTHING: ("Mm-hm.", "Well.", "Hmm."),
+        Kind.NOTHING: ("Mm.", "Well.", "Hmm."),
         Kind.GREETING: ("Hello!", "Hi there!", "Hi!"),
-        Kind.HOW_ARE_YOU: ("Oh, thanks.", "Thank you."),
+        Kind.HOW_ARE_YOU: ("Thanks.", "Thank you."),
         Kind.THANKS: ("You're welcome.", "My pleasure.", "Any time."),
         Kind.GOODBYE: ("Goodbye!", "Bye-bye!"),
-        Kind.WHO_ARE_YOU: ("Well.", "Good question."),
+        Kind.WHO_ARE_YOU: ("Well.", "Hmm."),
         Kind.CAN_YOU_HEAR: ("Yes.", "I'm here."),
-        Kind.CALCULATION: ("Let me think.", "Let's see.", "One second.", "Let me see."),
-        Kind.QUESTION: ("Let me see.", "Well.", "Good question.", "Hmm.", "Let's see."),
-        Kind.REQUEST: ("Okay.", "Let me see.", "All right.", "Right."),
+        Kind.CALCULATION: ("Let's see.", "Well.", "Hmm."),
+        Kind.QUESTION: ("Let's see.", "Well.", "Hmm."),
+        Kind.REQUEST: ("Sure.", "Okay.", "All right."),
         Kind.AGREEMENT: ("Okay.", "All right.", "Good."),
         Kind.REFUSAL: ("Okay.", "All right.", "I see."),
-        Kind.APOLOGY: ("No problem.", "That's okay."),
-        Kind.STATEMENT: ("I see.", "Mm-hm.", "Right.", "Okay."),
+        Kind.APOLOGY: ("No worries.", "All right."),
+        Kind.STATEMENT: ("I see.", "Mhm.", "Right.", "Okay."),
     }
 )
 """By kind of turn; in the order they are used up."""

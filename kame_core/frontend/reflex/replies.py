@@ -12,7 +12,7 @@ REPLIES = MappingProxyType(
         ),
         Kind.GREETING: ("Nice to hear from you. What's on your mind?", "Good to hear you. How are you today?"),
         Kind.HOW_ARE_YOU: ("I'm doing fine. And how are you?", "All is well here. How about you?"),
-        Kind.THANKS: ("Glad that I could be here.", "You're always welcome."),
+        Kind.THANKS: ("Glad that I could be here.", "It was no trouble at all."),
         Kind.GOODBYE: ("Take care. It was nice talking to you.", "Until next time. Take care."),
         Kind.WHO_ARE_YOU: (
             "I'm KAME, a voice that answers at once. The part of me that knows things isn't connected right now.",

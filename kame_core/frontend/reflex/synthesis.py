@@ -115,15 +115,8 @@ class LoopSynthesiser:
         if utterance.cancelled:
             return None
         try:
-            async with (
-                asyncio.timeout(_PHRASE_DEADLINE_S),
-                aclosing(self._tts.speak(utterance.text, utterance.voice)) as chunks,
-            ):
-                async for chunk in chunks:
-                    if utterance.cancelled:
-                        break
-                    utterance.chunks.append(chunk)
-            return None
+            async with asyncio.timeout(_PHRASE_DEADLINE_S):
+                await self._collect(utterance)
         except KameError as error:
             failure = error
         except TimeoutError:
@@ -131,6 +124,15 @@ class LoopSynthesiser:
         except Exception as error:
             # the message could hold what was to be said
             failure = TextToSpeechError(f"The voice broke down ({type(error).__name__}).")
+        else:
+            return None
         self.failures += 1
         log.warning("a phrase was not spoken: %s", failure.code)
         return failure
+
+    async def _collect(self, utterance: Utterance) -> None:
+        async with aclosing(self._tts.speak(utterance.text, utterance.voice)) as chunks:
+            async for chunk in chunks:
+                if utterance.cancelled:
+                    return
+                utterance.chunks.append(chunk)

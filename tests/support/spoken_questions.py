@@ -1,0 +1,72 @@
+"""What is said to the recognisers in tests. Numbers are words, everything is lower case."""
+
+FORESEEN = (
+    "what is two plus three",
+    "how much is seven times eight",
+    "what is twenty percent of eighty",
+    "what is the square root of eighty one",
+    "twelve divided by four",
+    "what time is it",
+    "what day is it today",
+    "how many days until christmas",
+    "what time is it in tokyo",
+    "how many feet are in a mile",
+    "convert ten miles to kilometers",
+    "what is twenty degrees celsius in fahrenheit",
+    "what is the capital of france",
+    "what is the population of japan",
+    "what currency is used in mexico",
+    "on which continent is egypt",
+    "how big is brazil",
+    "good morning",
+    "how are you",
+    "what can you do",
+    "tell me a joke",
+    "thank you goodbye",
+    "never mind",
+    "please repeat that",
+)
+"""Questions the language model's templates can make."""
+
+HELD_OUT = (
+    "and what would be the capital of norway",
+    "do you happen to know the capital of kenya",
+    "how many people live in canada right now",
+    "which money do people have in india",
+    "in which continent is peru",
+    "is china a big country",
+    "what is six times nine please",
+    "what do you get when you add forty and seventeen",
+    "how much is a quarter of two hundred please",
+    "so fifteen plus thirty is what",
+    "take nine away from thirty",
+    "so what is the time in london",
+    "please tell me which day it is today",
+    "how many days are left until the new year",
+    "what was the date on monday",
+    "what is the year now",
+    "how many inches are in two feet",
+    "tell me how many ounces are in a pound",
+    "fifty miles in kilometers please",
+    "thirty degrees celsius is how much in fahrenheit",
+    "how many minutes do you have in a day",
+    "hello there can you hear me",
+    "good morning who are you",
+    "okay tell me another joke please",
+    "sorry could you say that one more time",
+    "thanks a lot and goodbye",
+    "please stop talking now",
+    "do you know what you can do",
+)
+"""Questions of the same subjects that no template makes; tests assert so."""
+
+VOICES = (
+    ("en-us", 150),
+    ("en-us", 180),
+    ("en-us+klatt4", 150),
+    ("en-us+m3", 165),
+    ("en-us+f3", 150),
+    ("en-gb-x-rp", 160),
+    ("en", 150),
+)
+"""espeak-ng voices and rates in words a minute."""

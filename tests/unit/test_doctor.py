@@ -1,0 +1,88 @@
+"""The doctor: what it tries, what it says, and whether it thinks the server could serve."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from app import doctor
+from app.doctor import Finding, diagnose, examine, table
+from kame_core.clock import RealClock
+from tests.support.scripted_ear import QUESTION, ScriptedEar
+from tests.support.scripted_stt import ScriptedSpeechToText
+from tests.support.server import NoEngines, make_settings
+
+
+async def test_it_speaks_hears_and_asks() -> None:
+    findings = {one.title: one for one in await examine(make_settings(), RealClock(), ScriptedEar())}
+    assert list(findings) == [
+        "Address",
+        "Page",
+        "Front end",
+        "Speech-to-text",
+        "Text-to-speech",
+        "Language model",
+        "Network",
+    ]
+    assert all(one.fine for one in findings.values()), findings
+    assert "s of speech made in" in findings["Text-to-speech"].text
+    assert f'heard "{QUESTION}"' in findings["Speech-to-text"].text
+    assert "five" in findings["Language model"].text
+    assert "OPENAI_API_KEY" in findings["Language model"].better
+
+
+async def test_a_deaf_recogniser_is_found() -> None:
+    findings = await examine(make_settings(), RealClock(), ScriptedEar(ScriptedSpeechToText("")))
+    (ear,) = [one for one in findings if one.title == "Speech-to-text"]
+    assert not ear.fine
+    assert "understood nothing" in ear.text
+
+
+async def test_it_says_that_the_server_could_not_serve(capsys: pytest.CaptureFixture[str]) -> None:
+    assert await diagnose(make_settings(), NoEngines()) == 1
+    printed = capsys.readouterr().out
+    assert "BAD  Text-to-speech" in printed
+    assert "No voice in this test." in printed
+    assert "could not serve: look at front end, speech-to-text, text-to-speech, language model." in printed
+
+
+async def test_it_says_that_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
+    assert await diagnose(make_settings(), ScriptedEar()) == 0
+    printed = capsys.readouterr().out
+    assert "All is well." in printed
+    assert "BAD" not in printed
+
+
+async def test_a_taken_port_is_a_reason() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        settings = make_settings(port=other.getsockname()[1])
+        address = (await examine(settings, RealClock(), NoEngines()))[0]
+    assert not address.fine
+    assert "in use by another program" in address.text
+
+
+async def test_an_open_door_is_pointed_out() -> None:
+    address = (await examine(make_settings(host="0.0.0.0"), RealClock(), NoEngines()))[0]
+    assert address.fine
+    assert "KAME_API_KEY" in address.better
+    address = (await examine(make_settings(host="0.0.0.0", api_key="k" * 16), RealClock(), NoEngines()))[0]
+    assert address.better == ""
+
+
+async def test_missing_page_files_are_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class EmptyPages(doctor.Pages):
+        def __init__(self, version: str, examples: tuple[str, ...]) -> None:
+            super().__init__(version, examples, tmp_path)
+
+    monkeypatch.setattr(doctor, "Pages", EmptyPages)
+    page = (await examine(make_settings(), RealClock(), NoEngines()))[1]
+    assert (page.title, page.fine) == ("Page", False)
+
+
+def test_the_table_wraps_and_marks() -> None:
+    findings = [Finding("Network", "direct", True, "word " * 30, "Do it."), Finding("Page", "-", False, "Gone.")]
+    lines = table(findings, width=60).splitlines()
+    assert max(map(len, lines)) <= 60
+    assert lines[0] == "ok   Network          direct"
+    assert "Better: Do it." in lines[-3]
+    assert lines[-2].startswith("BAD  Page")
