@@ -22,14 +22,16 @@ from kame_core.workers import ThreadWorkers
 async def embedded_engines(capacity: int = 1) -> AsyncIterator[Engines]:
     """Reflex front end, pocketsphinx, espeak-ng and the offline responder, ready to be talked to."""
     clock = RealClock()
-    voice = EspeakTextToSpeech()
+    responder = OfflineResponder()
+    hearing = ThreadWorkers("hearing")
+    await hearing.run(responder.load)
     engines = Engines(
-        frontend=await reflex_host(voice, capacity),
+        frontend=await reflex_host(EspeakTextToSpeech(), capacity),
         stt=PocketsphinxSpeechToText(),
         vad=SileroModel(),
-        chat=OfflineResponder(),
+        chat=responder,
         clock=clock,
-        hearing=ThreadWorkers("hearing"),
+        hearing=hearing,
     )
     try:
         yield engines
