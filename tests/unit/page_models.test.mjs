@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Captions, unheardEnd } from "../../static/js/captions.js";
+import { Facts } from "../../static/js/facts.js";
 import { httpFailure } from "../../static/js/failure.js";
 import { Floor } from "../../static/js/floor.js";
 import { Oracle } from "../../static/js/oracle.js";
@@ -212,6 +213,17 @@ test("candidates are sent once, in order, and the end comes last", async () => {
   assert.ok(!text.includes("in-offer"));
   assert.equal(text.split("candidate:late").length, 2);
   assert.ok(text.indexOf("candidate:late") < text.indexOf("end-of-candidates"));
+});
+
+test("mode, resume token, engines and timing are kept; an update without a token keeps the one before", () => {
+  const facts = new Facts();
+  facts.handle({ type: "session.created", session: { kame: { mode: "tandem", resume: "token" } } });
+  facts.handle({ type: "session.updated", session: { kame: { mode: "direct" } } });
+  facts.handle({ type: "kame.engine", llm: { name: "offline responder", note: "Small." }, stt: 7 });
+  facts.handle({ type: "kame.turn.timing", mode: "direct", first_audio_ms: 300 });
+  assert.deepEqual([facts.mode, facts.resume], ["direct", "token"]);
+  assert.deepEqual(facts.engines, { llm: { name: "offline responder", note: "Small." } });
+  assert.equal(facts.timing.first_audio_ms, 300);
 });
 
 test("a full server says how long to wait, and keeps its own sentence", () => {

@@ -1,0 +1,246 @@
+/**
+ * One call's transport: peer connection, data channel and the call's resource on the server.
+ *
+ * It tells its owner what happens through `CallEvents` and knows nothing of the page. `close()` may be called at any
+ * time and any number of times.
+ */
+
+import * as api from "./api.js";
+import { CallFailure } from "./failure.js";
+import { TROUBLES } from "./strings.js";
+import { Trickler } from "./trickle.js";
+import { number, parseEvent } from "./wire.js";
+
+const GATHERING_MAX_MS = 300;
+const CONNECT_DEADLINE_MS = 15_000;
+const DISCONNECTED_MAX_MS = 5_000;
+const PING_EVERY_MS = 1_000;
+/** Pings without an answer after which the connection counts as interrupted, and as lost. ICE notices much later. */
+const UNANSWERED_WEAK = 3;
+const UNANSWERED_LOST = 8;
+
+/**
+ * @typedef {object} CallEvents
+ * @property {(event: import("./types").WireEvent) => void} message the server said something
+ * @property {(stream: MediaStream) => void} voice the agent's sound is there
+ * @property {(stable: boolean) => void} stability the connection is interrupted, or back
+ * @property {(rtt_ms: number) => void} roundTrip
+ * @property {(failure: CallFailure | null) => void} ended the call is over without our doing; null: the server ended
+ *   it. After a failure its conversation may be taken up by another call; `close` gives it up.
+ */
+
+export class Call {
+  #peer;
+  #channel;
+  #events;
+  #echo;
+  #trickler = new Trickler();
+  #abort = new AbortController();
+  #secret = "";
+  /** @type {string | null} */
+  #location = null;
+  #open = false;
+  #closed = false;
+  #forgotten = false;
+  #unanswered = 0;
+  #pongs = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #disconnectedTimer;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #pingTimer;
+
+  /**
+   * @param {object} options
+   * @param {MediaStream} options.microphone opened before: then the browser offers its real addresses
+   * @param {RTCIceServer[]} options.iceServers
+   * @param {string} options.secret
+   * @param {boolean} options.echo
+   * @param {CallEvents} events
+   */
+  constructor({ microphone, iceServers, secret, echo }, events) {
+    this.#events = events;
+    this.#echo = echo;
+    this.#secret = secret;
+    this.#peer = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle" });
+    for (const track of microphone.getAudioTracks()) this.#peer.addTrack(track, microphone);
+    this.#channel = this.#peer.createDataChannel("oai-events");
+    this.#peer.addEventListener("icecandidate", (found) => this.#trickler.found(found.candidate));
+    this.#peer.addEventListener("track", (got) => events.voice(got.streams[0] ?? new MediaStream([got.track])));
+    this.#channel.addEventListener("message", (message) => this.#received(message.data));
+  }
+
+  /** The last part of the call's URL; null before the server has answered. */
+  get id() {
+    return this.#location?.split("/").at(-1) ?? null;
+  }
+
+  /**
+   * Negotiates and waits until sound and messages can flow.
+   * @param {Record<string, unknown> | null} session sent beside the offer
+   * @throws {CallFailure} or the abort's reason after `close()`
+   */
+  async connect(session) {
+    const { signal } = this.#abort;
+    await this.#peer.setLocalDescription(await this.#peer.createOffer());
+    await this.#gathered();
+    signal.throwIfAborted();
+    const sdp = this.#peer.localDescription?.sdp ?? "";
+    const opened = await api.openCall({ sdp, secret: this.#secret, echo: this.#echo, session }, signal);
+    this.#location = opened.location;
+    if (signal.aborted) this.#forget(); // hung up while the server was answering: it has a call now that nobody wants
+    signal.throwIfAborted();
+    try {
+      await this.#peer.setRemoteDescription({ type: "answer", sdp: opened.answer });
+    } catch {
+      throw new CallFailure(TROUBLES.server_error);
+    }
+    const { location } = opened;
+    if (location) this.#trickler.open(sdp, (fragment) => api.trickle(location, this.#secret, fragment));
+    await this.#connected();
+    this.#open = true;
+    this.#peer.addEventListener("connectionstatechange", () => this.#connectionChanged());
+    // A sound check's server may do without a channel; its end shows as the connection's end.
+    if (this.#channel.readyState === "open") this.#channel.addEventListener("close", () => this.#end(null));
+    if (!this.#echo) this.#pingTimer = setInterval(() => this.#ping(), PING_EVERY_MS);
+    this.#connectionChanged(); // it may have changed before we listened
+  }
+
+  /**
+   * @param {import("./types").WireEvent} event
+   * @returns {boolean} false when there is nobody to tell any more
+   */
+  send(event) {
+    if (this.#channel.readyState !== "open") return false;
+    this.#channel.send(JSON.stringify(event));
+    return true;
+  }
+
+  /** Hangs up: the call and its conversation are over. */
+  close() {
+    this.#closeTransport();
+    this.#forget();
+  }
+
+  /** Tells the server that nobody will come back. */
+  #forget() {
+    if (this.#location && !this.#forgotten) api.hangUp(this.#location, this.#secret);
+    this.#forgotten = this.#location !== null;
+  }
+
+  #closeTransport() {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#abort.abort();
+    clearTimeout(this.#disconnectedTimer);
+    clearInterval(this.#pingTimer);
+    this.#trickler.close();
+    this.#peer.close();
+  }
+
+  /** Waits for candidates a short moment only; later ones are trickled. */
+  #gathered() {
+    const peer = this.#peer;
+    if (peer.iceGatheringState === "complete") return Promise.resolve();
+    return /** @type {Promise<void>} */ (
+      new Promise((resolve) => {
+        const timer = setTimeout(done, GATHERING_MAX_MS);
+        peer.addEventListener("icegatheringstatechange", changed);
+        function changed() {
+          if (peer.iceGatheringState === "complete") done();
+        }
+        function done() {
+          clearTimeout(timer);
+          peer.removeEventListener("icegatheringstatechange", changed);
+          resolve();
+        }
+      })
+    );
+  }
+
+  /** Waits until sound can flow, and messages too where there are any. */
+  #connected() {
+    const [peer, channel, signal, echo] = [this.#peer, this.#channel, this.#abort.signal, this.#echo];
+    return /** @type {Promise<void>} */ (
+      new Promise((resolve, reject) => {
+        const timer = setTimeout(() => finish(new CallFailure(TROUBLES.connect_failed)), CONNECT_DEADLINE_MS);
+        peer.addEventListener("connectionstatechange", check);
+        channel.addEventListener("open", check);
+        signal.addEventListener("abort", check);
+        check();
+
+        function check() {
+          if (signal.aborted) finish(signal.reason);
+          else if (peer.connectionState === "failed" || peer.connectionState === "closed")
+            finish(new CallFailure(TROUBLES.connect_failed));
+          else if (peer.connectionState === "connected" && (echo || channel.readyState === "open")) finish(null);
+        }
+
+        /** @param {unknown} error */
+        function finish(error) {
+          clearTimeout(timer);
+          peer.removeEventListener("connectionstatechange", check);
+          channel.removeEventListener("open", check);
+          signal.removeEventListener("abort", check);
+          if (error) reject(error);
+          else resolve();
+        }
+      })
+    );
+  }
+
+  #connectionChanged() {
+    if (this.#closed) return;
+    switch (this.#peer.connectionState) {
+      case "connected":
+        clearTimeout(this.#disconnectedTimer);
+        this.#disconnectedTimer = undefined;
+        this.#events.stability(true);
+        break;
+      case "disconnected":
+        // Often only a change of network; the browser itself says "failed" much later.
+        this.#events.stability(false);
+        this.#disconnectedTimer ??= setTimeout(
+          () => this.#end(new CallFailure(TROUBLES.connection_lost)),
+          DISCONNECTED_MAX_MS,
+        );
+        break;
+      case "failed":
+        this.#end(new CallFailure(TROUBLES.connection_lost));
+        break;
+      case "closed":
+        this.#end(null);
+        break;
+      default:
+    }
+  }
+
+  /** @param {CallFailure | null} failure */
+  #end(failure) {
+    if (this.#closed || !this.#open) return;
+    this.#closeTransport(); // the server keeps the conversation for a moment, until `close`
+    this.#events.ended(failure);
+  }
+
+  /** @param {unknown} data */
+  #received(data) {
+    const event = parseEvent(data);
+    if (!event || this.#closed) return;
+    if (event.type === "kame.pong") {
+      const sent_ms = number(event.t);
+      if (sent_ms !== null) this.#events.roundTrip(performance.now() - sent_ms);
+      this.#pongs = true;
+      if (this.#unanswered >= UNANSWERED_WEAK) this.#events.stability(true);
+      this.#unanswered = 0;
+      return;
+    }
+    this.#events.message(event);
+  }
+
+  #ping() {
+    this.send({ type: "kame.ping", t: performance.now() });
+    this.#unanswered += 1;
+    if (!this.#pongs) return; // this server does not answer pings
+    if (this.#unanswered > UNANSWERED_LOST) this.#end(new CallFailure(TROUBLES.connection_lost));
+    else if (this.#unanswered === UNANSWERED_WEAK) this.#events.stability(false);
+  }
+}

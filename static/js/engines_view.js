@@ -1,0 +1,85 @@
+/** Which engines work here, how far they are loaded, and how to get better ones. */
+
+import { keep, make, part, write } from "./dom.js";
+import { ENGINES, loaded, PART_NAMES } from "./strings.js";
+
+/** @typedef {import("./types").EngineRole} EngineRole */
+/** @typedef {import("./types").EnginePart} EnginePart */
+/** @typedef {import("./types").ReadyPart} ReadyPart */
+
+/**
+ * @typedef {object} Row
+ * @property {string} role
+ * @property {string} label
+ * @property {string} name
+ * @property {string} note
+ * @property {ReadyPart["state"]} state
+ * @property {number | null} progress
+ */
+
+const ORDER = ["frontend", "stt", "llm", "tts"];
+
+export class EnginesView {
+  #list = part("engines");
+  #summary = part("engines-summary");
+
+  /**
+   * @param {readonly ReadyPart[]} parts what the server loads
+   * @param {Partial<Record<EngineRole, EnginePart>>} engines what the running call uses
+   */
+  render(parts, engines) {
+    const rows = merge(parts, engines);
+    write(this.#summary, rows.flatMap((row) => (row.name && ORDER.includes(row.role) ? [row.name] : [])).join(" · "));
+    keep(this.#list, rows, (row) => row.role, build, update);
+  }
+}
+
+/**
+ * @param {readonly ReadyPart[]} parts
+ * @param {Partial<Record<EngineRole, EnginePart>>} engines
+ * @returns {Row[]}
+ */
+function merge(parts, engines) {
+  /** @type {Map<string, Row>} */
+  const rows = new Map();
+  for (const { name, title, choice, note, state, progress } of parts) {
+    rows.set(name, { role: name, label: PART_NAMES[name] ?? (title || name), name: choice, note, state, progress });
+  }
+  for (const [role, engine] of Object.entries(engines)) {
+    const row = rows.get(role) ?? { role, label: PART_NAMES[role] ?? role, note: "", state: "ready", progress: null };
+    rows.set(role, { ...row, name: engine.name, note: engine.note || row.note });
+  }
+  /** @param {Row} row */
+  const place = (row) => (ORDER.includes(row.role) ? ORDER.indexOf(row.role) : ORDER.length);
+  return [...rows.values()].sort((a, b) => place(a) - place(b));
+}
+
+/** @param {Row} row */
+function build(row) {
+  const what = ENGINES[/** @type {EngineRole} */ (row.role)]?.what ?? "";
+  const label = make("p", "engine__label", make("span", "", row.label), make("span", "engine__what", what));
+  const bar = make("progress", "engine__progress");
+  bar.max = 1;
+  bar.setAttribute("aria-label", row.label);
+  const element = make("li", "engine", label, make("p", "engine__name"), bar, make("p", "engine__note"));
+  element.dataset.testid = `engine-${row.role}`;
+  return element;
+}
+
+/**
+ * @param {Element} element
+ * @param {Row} row
+ */
+function update(element, row) {
+  element.setAttribute("data-state", row.state);
+  const [, name, bar, note] = /** @type {[Element, Element, HTMLProgressElement, HTMLElement]} */ (
+    /** @type {unknown} */ (element.children)
+  );
+  const percent = row.progress === null ? "" : loaded(Math.round(row.progress * 100));
+  write(name, [row.name, percent].filter(Boolean).join(" · "));
+  bar.hidden = row.state !== "loading" && row.progress === null;
+  if (row.progress === null) bar.removeAttribute("value");
+  else bar.value = row.progress;
+  write(note, row.note);
+  note.hidden = row.note === "";
+}

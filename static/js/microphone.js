@@ -1,0 +1,82 @@
+/** Getting a microphone, or the precise reason why there is none. */
+
+import { CallFailure } from "./failure.js";
+import { TROUBLES } from "./strings.js";
+
+const ANSWER_DEADLINE_MS = 60_000;
+
+/**
+ * Asks for the microphone. The browser's echo cancellation stays on: without it the agent hears itself.
+ * @param {AbortSignal} signal
+ * @returns {Promise<MediaStream>}
+ */
+export async function openMicrophone(signal) {
+  if (!navigator.mediaDevices?.getUserMedia) throw new CallFailure(TROUBLES.insecure_origin);
+  if (frameForbids()) throw new CallFailure(TROUBLES.frame_blocked);
+  const asked = navigator.mediaDevices.getUserMedia({
+    audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true, channelCount: 1 },
+    video: false,
+  });
+  try {
+    return await settled(asked, signal);
+  } catch (error) {
+    asked.then(stopAll, () => undefined); // allowed after all, but too late: release it
+    throw signal.aborted ? error : microphoneFailure(error);
+  }
+}
+
+/** @param {MediaStream} stream */
+export function stopAll(stream) {
+  for (const track of stream.getTracks()) track.stop();
+}
+
+/** Whether this page stands in a frame that was not given the microphone; the most common trouble of embedded pages. */
+function frameForbids() {
+  const policy = /** @type {{ featurePolicy?: { allowsFeature(name: string): boolean } }} */ (document).featurePolicy;
+  return window.self !== window.top && policy !== undefined && !policy.allowsFeature("microphone");
+}
+
+/**
+ * @param {unknown} error
+ * @returns {CallFailure}
+ */
+function microphoneFailure(error) {
+  if (error instanceof CallFailure) return error;
+  switch (error instanceof DOMException ? error.name : "") {
+    case "NotAllowedError":
+    case "SecurityError":
+      // Firefox and Safari have no featurePolicy: a denial inside a foreign frame is most likely the frame's.
+      return new CallFailure(
+        window.self !== window.top && !("featurePolicy" in document)
+          ? TROUBLES.frame_blocked
+          : TROUBLES.microphone_denied,
+      );
+    case "NotFoundError":
+    case "OverconstrainedError":
+      return new CallFailure(TROUBLES.microphone_missing);
+    case "NotReadableError":
+    case "AbortError":
+      return new CallFailure(TROUBLES.microphone_busy);
+    default:
+      return new CallFailure(TROUBLES.microphone_denied);
+  }
+}
+
+/**
+ * @template T
+ * @param {Promise<T>} promise
+ * @param {AbortSignal} signal
+ * @returns {Promise<T>}
+ */
+function settled(promise, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new CallFailure(TROUBLES.microphone_unanswered)), ANSWER_DEADLINE_MS);
+    const abort = () => reject(signal.reason);
+    signal.addEventListener("abort", abort, { once: true });
+    if (signal.aborted) abort();
+    promise.then(resolve, reject).finally(() => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", abort);
+    });
+  });
+}

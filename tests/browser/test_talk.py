@@ -1,0 +1,149 @@
+"""A person talks to the page: real Chromium, real sound both ways, judged from the page's side."""
+
+import asyncio
+from pathlib import Path
+
+import aiohttp
+import numpy as np
+
+from kame_core.audio import SAMPLE_RATE_HZ, Samples, level_dbfs, silence
+from tests.support.chromium import CAPTURE_RATE_HZ, talk_page
+from tests.support.server import ServerProcess
+from tests.support.speech import say
+from tests.support.understanding import understood
+
+
+def microphone(*parts: Samples | float) -> Samples:
+    """Speech and pauses in seconds, one after the other."""
+    return np.concatenate([silence(round(p * SAMPLE_RATE_HZ)) if isinstance(p, float) else p for p in parts])
+
+
+def longest_hole_ms(sound: Samples, level: float = 1e-4) -> float:
+    """Longest stretch of digital near-silence between the first and the last sound."""
+    loud = np.flatnonzero(np.abs(sound) > level)
+    return float(np.max(np.diff(loud))) / CAPTURE_RATE_HZ * 1000 if loud.size > 1 else 0.0
+
+
+async def open_calls(base_url: str) -> int:
+    async with aiohttp.ClientSession() as http, http.get(f"{base_url}/healthz") as response:
+        return int((await response.json())["calls"]["open"])
+
+
+async def test_a_spoken_question_is_answered_aloud(server: ServerProcess, tmp_path: Path) -> None:
+    question = microphone(2.5, say("what is the capital of france"))
+    async with talk_page(server.base_url, question, tmp_path) as talk:
+        await talk.talk()
+        state = await talk.until("s.captions.some((c) => c.who === 'agent' && c.final)", 25)
+        await asyncio.sleep(0.5)
+        asked = [caption["text"] for caption in state["captions"] if caption["who"] == "user" and caption["final"]]
+        answered = " ".join(caption["text"] for caption in state["captions"] if caption["who"] == "agent")
+        assert [text.lower().strip(" .?") for text in asked] == ["what is the capital of france"]
+        assert "Paris is the capital of France" in answered
+        assert any(candidate["state"] in ("adopted", "finished") for candidate in state["candidates"])
+        assert 0 < state["timing"]["first_audio_ms"] < 1500
+        sound = await talk.sound()
+        assert level_dbfs(sound) > -45
+        assert {"paris", "france"} <= set(understood(sound))
+        stats = await talk.stats()
+        audible_concealment = stats["concealedSamples"] - stats["silentConcealedSamples"]
+        assert stats["packetsLost"] == 0
+        assert audible_concealment / 48_000 < 0.06
+        assert talk.errors == []
+
+
+async def test_the_sound_check_says_back_what_it_hears_without_holes(server: ServerProcess, tmp_path: Path) -> None:
+    seconds = np.arange(12 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+    # A steady voice-like buzz; browsers' noise suppression would take a pure tone away.
+    buzz = sum(np.sin(2 * np.pi * 140 * k * seconds) / k for k in range(1, 12)) * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * seconds))
+    async with talk_page(server.base_url, microphone((0.1 * buzz).astype(np.float32)), tmp_path) as talk:
+        await talk.until("s.ready", 60)
+        await talk.page.get_by_test_id("sound-check").click()
+        await talk.until("s.callId !== null", 15)
+        await asyncio.sleep(5)
+        sound = await talk.sound()
+        middle = sound[2 * CAPTURE_RATE_HZ : 4 * CAPTURE_RATE_HZ]
+        assert level_dbfs(middle) > -45
+        assert longest_hole_ms(middle) < 60
+
+
+async def test_speaking_over_the_agent_stops_it(server_with_llm: ServerProcess, tmp_path: Path) -> None:
+    speech = microphone(2.5, say("what is the capital of france"), 5.0, say("stop what about the capital of spain"))
+    async with talk_page(server_with_llm.base_url, speech, tmp_path) as talk:
+        await talk.talk()
+        state = await talk.until("s.captions.some((c) => c.who === 'agent' && c.interrupted)", 25)
+        cut = next(caption for caption in state["captions"] if caption["interrupted"])
+        assert 0 < len(cut["text"])
+        assert "by far" not in cut["text"]
+        state = await talk.until("s.captions.filter((c) => c.who === 'user' && c.final).length >= 2", 15)
+        assert talk.errors == []
+
+
+async def test_a_backchannel_does_not_stop_it(server_with_llm: ServerProcess, tmp_path: Path) -> None:
+    speech = microphone(2.5, say("what is the capital of france"), 4.5, say("aha"))
+    async with talk_page(server_with_llm.base_url, speech, tmp_path) as talk:
+        await talk.talk()
+        state = await talk.until("s.captions.some((c) => c.who === 'agent' && c.final && c.text.includes('by far'))", 40)
+        assert not any(caption["interrupted"] for caption in state["captions"])
+        assert talk.errors == []
+
+
+async def test_muted_nothing_is_heard_and_unmuted_it_is(server: ServerProcess, tmp_path: Path) -> None:
+    speech = microphone(2.5, say("what is the capital of france"), 4.0, say("what is two plus three"))
+    async with talk_page(server.base_url, speech, tmp_path) as talk:
+        await talk.talk()
+        await talk.page.get_by_test_id("mute").click()
+        assert (await talk.state())["muted"]
+        await asyncio.sleep(6.0)
+        assert (await talk.state())["captions"] == []
+        await talk.page.get_by_test_id("mute").click()
+        state = await talk.until("s.captions.some((c) => c.who === 'user' && c.final)", 20)
+        assert "capital" not in state["captions"][0]["text"]
+
+
+async def test_a_closed_tab_frees_the_slot(server: ServerProcess, tmp_path: Path) -> None:
+    async with talk_page(server.base_url, microphone(1.0), tmp_path) as talk:
+        await talk.talk()
+        assert await open_calls(server.base_url) == 1
+        await talk.page.close(run_before_unload=True)
+        async with asyncio.timeout(6):
+            while await open_calls(server.base_url):
+                await asyncio.sleep(0.1)
+
+
+async def test_a_typed_question_is_answered_and_the_call_ends_on_demand(server: ServerProcess, tmp_path: Path) -> None:
+    async with talk_page(server.base_url, microphone(1.0), tmp_path) as talk:
+        await talk.talk()
+        await talk.page.get_by_test_id("message").fill("what is seven times eight")
+        await talk.page.get_by_test_id("send").click()
+        state = await talk.until("s.captions.some((c) => c.who === 'agent' && c.final)", 15)
+        assert "fifty-six" in " ".join(caption["text"] for caption in state["captions"] if caption["who"] == "agent").lower()
+        await talk.page.keyboard.press("Escape")
+        await talk.until("s.state === 'ended' || s.state === 'idle'", 5)
+        async with asyncio.timeout(6):
+            while await open_calls(server.base_url):
+                await asyncio.sleep(0.1)
+
+
+async def test_a_refused_microphone_is_explained(server: ServerProcess, tmp_path: Path) -> None:
+    async with talk_page(
+        server.base_url, microphone(1.0), tmp_path, arguments=("--deny-permission-prompts",)
+    ) as talk:
+        await talk.page.evaluate(
+            "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('no', 'NotAllowedError'))"
+        )
+        await talk.until("s.ready", 60)
+        await talk.page.get_by_test_id("talk").click()
+        state = await talk.until("s.error !== null", 5)
+        assert "microphone" in (state["error"]["title"] + state["error"]["text"]).lower()
+        assert await open_calls(server.base_url) == 0
+
+
+async def test_an_insecure_address_is_explained(server: ServerProcess, tmp_path: Path) -> None:
+    async with talk_page(server.base_url, microphone(1.0), tmp_path) as talk:
+        await talk.page.add_init_script("Object.defineProperty(navigator, 'mediaDevices', {value: undefined})")
+        await talk.page.add_init_script("Object.defineProperty(window, 'isSecureContext', {value: false})")
+        await talk.page.reload()
+        await talk.until("s.ready", 60)
+        await talk.page.get_by_test_id("talk").click()
+        state = await talk.until("s.error !== null", 5)
+        assert "https" in (state["error"]["title"] + state["error"]["text"]).lower()
