@@ -104,8 +104,8 @@ export function hangUp(location, secret) {
  */
 export async function readiness() {
   try {
-    const response = await fetch("/readyz", { cache: "no-store", signal: AbortSignal.timeout(REQUEST_DEADLINE_MS) });
-    if (response.status !== 200 && response.status !== 503) return null;
+    const response = await fetch("/status", { cache: "no-store", signal: AbortSignal.timeout(REQUEST_DEADLINE_MS) });
+    if (!response.ok) return null;
     const body = object(await response.json());
     return {
       ready: body.ready === true,

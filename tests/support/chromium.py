@@ -74,14 +74,14 @@ class TalkPage:
 
     async def state(self) -> dict[str, Any]:
         """What the page says of itself."""
-        state: dict[str, Any] = await self.page.evaluate("window.kameState")
+        state: dict[str, Any] = await self.page.evaluate("() => window.kameState()")
         return state
 
     async def until(self, condition: str, timeout_s: float = 15.0) -> dict[str, Any]:
         """Wait until a JavaScript condition over `s` (the state) holds; returns the state."""
         try:
             await self.page.wait_for_function(
-                f"(() => {{ const s = window.kameState; return s && ({condition}); }})()", timeout=timeout_s * 1000
+                f"(() => {{ const s = window.kameState(); return s && ({condition}); }})()", timeout=timeout_s * 1000
             )
         except Exception as error:
             raise AssertionError(f"never: {condition}; the page says: {await self.state()}") from error

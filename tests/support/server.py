@@ -112,12 +112,12 @@ class ServerProcess:
     reading: asyncio.Task[None] | None = None
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def line(self, part: str, timeout_s: float = START_DEADLINE_S) -> str:
-        """The first printed line that holds `part`."""
+    async def line(self, *parts: str, timeout_s: float = START_DEADLINE_S) -> str:
+        """The first printed line that holds one of `parts`."""
         async with asyncio.timeout(timeout_s):
             while True:
                 for line in self.lines:
-                    if part in line:
+                    if any(part in line for part in parts):
                         return line
                 if self.process.returncode is not None:
                     raise AssertionError(f"the server ended: {self.lines}")

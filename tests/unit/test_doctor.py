@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app import doctor
 from app.doctor import Finding, diagnose, examine, table
+from app.pages import Pages
 from kame_core.clock import RealClock
 from tests.support.scripted_ear import QUESTION, ScriptedEar
 from tests.support.scripted_stt import ScriptedSpeechToText
@@ -70,11 +70,11 @@ async def test_an_open_door_is_pointed_out() -> None:
 
 
 async def test_missing_page_files_are_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    class EmptyPages(doctor.Pages):
+    class EmptyPages(Pages):
         def __init__(self, version: str, examples: tuple[str, ...]) -> None:
             super().__init__(version, examples, tmp_path)
 
-    monkeypatch.setattr(doctor, "Pages", EmptyPages)
+    monkeypatch.setattr("app.doctor.Pages", EmptyPages)
     page = (await examine(make_settings(), RealClock(), NoEngines()))[1]
     assert (page.title, page.fine) == ("Page", False)
 

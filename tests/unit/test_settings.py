@@ -80,7 +80,7 @@ def test_secrets_never_show(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_settings_cannot_be_changed() -> None:
     settings = load_settings()
     with pytest.raises(ValueError):
-        settings.port = 1  # type: ignore[misc]
+        settings.port = 1
 
 
 @pytest.mark.parametrize(

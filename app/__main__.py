@@ -1,0 +1,166 @@
+"""`python -m app [serve | doctor]`."""
+
+import asyncio
+import errno
+import logging
+import math
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from app.observability import configure_logging
+from app.settings import Settings, SettingsError, load_settings, parser, shown_host, unknown_names
+from kame_core.errors import KameError
+
+if TYPE_CHECKING:
+    from app.engines import EngineRoom, Part
+
+EXIT_OK = 0
+EXIT_CANNOT_SERVE = 1
+EXIT_BAD_SETTINGS = 2
+SHUTDOWN_DEADLINE_S = 4.5
+THREADS_DEADLINE_S = 0.5
+BACKLOG = 128
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return the process's exit code."""
+    flags = vars(parser().parse_args(arguments))
+    command = flags.pop("command")
+    try:
+        settings = load_settings(flags)
+    except SettingsError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return EXIT_BAD_SETTINGS
+    for line in unknown_names():
+        print(f"Note: {line}", file=sys.stderr)
+    configure_logging(settings.log_level, as_json=settings.log_json)
+    try:
+        if command == "doctor":
+            from app.doctor import diagnose
+
+            return asyncio.run(diagnose(settings))
+        return serve(settings)
+    except KameError as error:
+        print(error.user_message, file=sys.stderr)
+        return EXIT_CANNOT_SERVE
+    except KeyboardInterrupt:  # before the server's own handler was there
+        return EXIT_OK
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGINT or SIGTERM."""
+    try:
+        listener = listen(settings.host, settings.port)
+    except OSError as error:
+        print(why_not_listening(settings, error), file=sys.stderr)
+        return EXIT_CANNOT_SERVE
+    with listener:
+        asyncio.run(_serve(settings, listener))
+    return EXIT_OK
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        OSError: the address is not this machine's, or taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=host == "::")
+
+
+def why_not_listening(settings: Settings, error: OSError) -> str:
+    """One line: what is wrong and what to do."""
+    where = f"{settings.host}:{settings.port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {settings.port} is in use by another program. End it, or choose another port with --port."
+    if error.errno == errno.EACCES:
+        return f"This user may not listen on {where}. Choose a port from 1024 up with --port."
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return f"{settings.host} is no address of this machine. Use --host 127.0.0.1, or 0.0.0.0 for all addresses."
+    return f"Listening on {where} failed: {error.strerror or error}. Choose other --host and --port."
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> None:
+    from aiohttp import web
+
+    from app.application import ROOM, create_app
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+
+    app = create_app(settings)
+    room = app[ROOM]
+
+    stop_showing = room.listen(_Progress().show)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0, keepalive_timeout=75.0)
+    await runner.setup()
+    await web.SockSite(runner, listener).start()
+    host, port = listener.getsockname()[:2]
+    print(f"KAME voice: {settings.public_url or f'http://{shown_host(host)}:{port}'}", flush=True)
+    telling = asyncio.create_task(_tell_when_ready(room))
+    try:
+        await stop.wait()
+    finally:
+        stop_showing()
+        print("Closing.", flush=True)
+        for number in (signal.SIGINT, signal.SIGTERM):  # a second one ends the process at once
+            loop.remove_signal_handler(number)
+        telling.cancel()
+        try:
+            async with asyncio.timeout(SHUTDOWN_DEADLINE_S):
+                await runner.cleanup()
+        except TimeoutError:
+            logging.getLogger("app").warning("not everything closed within %.0f s", SHUTDOWN_DEADLINE_S)
+
+
+class _Progress:
+    """Prints what changes while engines load; of a progress, only every tenth."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, str] = {}
+
+    def show(self, part: "Part") -> None:
+        """Print the part unless that line stands there already."""
+        rounded = None if part.progress is None else math.floor(part.progress * 10) / 10
+        line = replace(part, progress=rounded).as_line()
+        if self._last.get(part.name) != line:
+            self._last[part.name] = line
+            print(line, flush=True)
+
+
+async def _tell_when_ready(room: "EngineRoom") -> None:
+    await room.settled()
+    await asyncio.sleep(0)  # the parts' own lines first
+    if room.engines is not None:
+        print("Ready: open the page and talk. Ctrl-C ends.", flush=True)
+    else:
+        print("Not everything loaded; `python -m app doctor` says what to do.", flush=True)
+
+
+def _leave(code: int) -> None:
+    """Exit even where a worker thread still downloads or computes: nothing of it is needed any more."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    workers = [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]
+    deadline_s = time.monotonic() + THREADS_DEADLINE_S
+    for worker in workers:
+        worker.join(max(0.0, deadline_s - time.monotonic()))
+    if any(worker.is_alive() for worker in workers):
+        os._exit(code)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    _leave(main())

@@ -1,0 +1,294 @@
+"""HTTP for calls: open, trickle, hang up, client secrets, ICE servers.
+
+Shapes are those of OpenAI's Realtime API (GA); the call's own URL also takes WHIP's verbs (RFC 9725: PATCH with
+`application/trickle-ice-sdpfrag`, DELETE).
+"""
+
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from email.parser import BytesParser
+from email.policy import HTTP
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from app.admission import Access, AccessPolicy, ClientSecrets, client_secret_answer, client_secret_request
+from app.protocol.errors import NotFoundError, ParameterError
+from app.protocol.validation import parse_object
+from app.registry import CallRegistry, CallRequest
+from kame_core.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from app.call import Call
+
+MAX_BODY_BYTES = 64 * 1024
+MAX_MULTIPART_BYTES = 2 * MAX_BODY_BYTES + 4096
+"""An offer, a session, and what frames them."""
+SDP = "application/sdp"
+FRAGMENT = "application/trickle-ice-sdpfrag"
+CALLS_PATH = "/v1/realtime/calls"
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The body of a call request."""
+
+    sdp: str
+    session: Mapping[str, Any]
+    as_json: bool = False
+    """The client sent JSON and is answered in JSON."""
+
+
+class CallRoutes:
+    """The resource `/v1/realtime/calls` and what belongs to it."""
+
+    def __init__(self, calls: CallRegistry, policy: AccessPolicy, client_secrets: ClientSecrets) -> None:
+        self._calls = calls
+        self._policy = policy
+        self._secrets = client_secrets
+
+    def routes(self) -> list[web.RouteDef]:
+        """All paths."""
+        return [
+            web.post(CALLS_PATH, self.open_call),
+            web.post(CALLS_PATH + "/{call_id}/hangup", self.hang_up),
+            web.delete(CALLS_PATH + "/{call_id}", self.hang_up),
+            web.patch(CALLS_PATH + "/{call_id}", self.trickle),
+            web.post("/v1/realtime/client_secrets", self.mint),
+            web.get("/v1/realtime/ice-servers", self.ice_servers),
+        ]
+
+    async def open_call(self, request: web.Request) -> web.Response:
+        """201 with the answer; the call's own URL in `Location`, ICE servers as `Link`s."""
+        access = self._access(request)
+        offer = await read_offer(request)
+        transport = request.query.get("transport", "")
+        if transport not in ("", "echo", "webrtc"):
+            raise ParameterError("There is no such transport; leave it out or give echo.", param="transport")
+        session = merged(access.session, offer.session)
+        opened = await self._calls.open(
+            CallRequest(
+                sdp=offer.sdp,
+                session=session,
+                model=request.query.get("model", ""),
+                echo=transport == "echo" or _extension(session).get("transport") == "echo",
+                grace_s=grace_s(request, session),
+            )
+        )
+        location = f"{CALLS_PATH}/{opened.call.id}"
+        headers = {"Location": location, "Cache-Control": "no-store"}
+        servers = self._calls.client_ice_servers()
+        if offer.as_json:
+            body = {"id": opened.call.id, "sdp": opened.answer, "ice_servers": servers}
+            response = web.json_response(body, status=201, headers=headers)
+        else:
+            response = web.Response(status=201, text=opened.answer, content_type=SDP, headers=headers)
+        for link in ice_links(servers):
+            response.headers.add("Link", link)
+        return response
+
+    async def hang_up(self, request: web.Request) -> web.Response:
+        """End the call and its conversation at once; what is left of them is released within 5 s."""
+        call_id = request.match_info["call_id"]
+        if not await self._calls.hang_up(call_id):
+            raise _unknown_call()
+        return web.Response(status=200)
+
+    async def trickle(self, request: web.Request) -> web.Response:
+        """More ICE candidates of the client: 204."""
+        call = self._call(request)
+        if request.content_type != FRAGMENT:
+            raise _wrong_type(f"Candidates are sent as {FRAGMENT}.")
+        await call.add_candidates(await read_text(request))
+        return web.Response(status=204)
+
+    async def mint(self, request: web.Request) -> web.Response:
+        """A client secret `ek_...` that carries a session's configuration."""
+        self._policy.require_minting(self._access(request))
+        wanted = client_secret_request(await read_json(request) if request.can_read_body else {})
+        session = self._calls.session(wanted.session)  # refused now rather than in every call made with it
+        secret = self._secrets.mint(wanted.session, wanted.ttl_s)
+        return web.json_response(client_secret_answer(secret, session.render()), headers={"Cache-Control": "no-store"})
+
+    async def ice_servers(self, request: web.Request) -> web.Response:
+        """STUN and TURN servers for the client's own peer connection."""
+        self._access(request)
+        return web.json_response(
+            {"ice_servers": self._calls.client_ice_servers()}, headers={"Cache-Control": "no-store"}
+        )
+
+    def _access(self, request: web.Request) -> Access:
+        authorization = request.headers.get("Authorization")
+        return self._policy.check_bearer(authorization, origin=page_origin(request), host=own_host(request))
+
+    def _call(self, request: web.Request) -> "Call":
+        call = self._calls.get(request.match_info["call_id"])
+        if call is None:
+            raise _unknown_call()
+        return call
+
+
+def _unknown_call() -> NotFoundError:
+    return NotFoundError("There is no such call; it may have ended.", code="call_not_found")
+
+
+def _wrong_type(message: str) -> InvalidRequestError:
+    return InvalidRequestError(message, code="unsupported_media_type")
+
+
+def _too_large() -> InvalidRequestError:
+    return InvalidRequestError(f"The body is larger than {MAX_BODY_BYTES} bytes.", code="request_too_large")
+
+
+# --- bodies ---
+
+
+async def read_offer(request: web.Request) -> Offer:
+    """The offer, from any of the body forms that clients send.
+
+    Raises:
+        InvalidRequestError: it is malformed, has no SDP, or is too large or of a type no client sends.
+    """
+    kind = request.content_type
+    if kind == SDP:
+        return Offer(await read_text(request), {})
+    if kind == "multipart/form-data":
+        body = await request.read()  # the application's own limit holds: MAX_MULTIPART_BYTES
+        parts = form_parts(request.headers.get("Content-Type", ""), body)
+        if "sdp" not in parts:
+            raise ParameterError(
+                "The form has no part named sdp with the offer.", param="sdp", code="missing_required_parameter"
+            )
+        session = parse_object(parts["session"], what="The part session") if parts.get("session", b"").strip() else {}
+        return Offer(decode(parts["sdp"]), session)
+    if kind == "application/json":
+        body_json = await read_json(request)
+        sdp = body_json.get("sdp")
+        if not isinstance(sdp, str):
+            raise ParameterError(
+                "The body has no string sdp with the offer.", param="sdp", code="missing_required_parameter"
+            )
+        return Offer(sdp, _object(body_json, "session"), as_json=True)
+    raise _wrong_type(f"Send the offer as {SDP}, as multipart/form-data with a part sdp, or as application/json.")
+
+
+async def read_text(request: web.Request) -> str:
+    """A body of at most `MAX_BODY_BYTES`, UTF-8."""
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise _too_large()
+    body = await request.read()
+    if len(body) > MAX_BODY_BYTES:
+        raise _too_large()
+    return decode(body)
+
+
+async def read_json(request: web.Request) -> dict[str, Any]:
+    """A JSON object; an empty body is an empty one."""
+    text = await read_text(request)
+    return parse_object(text, what="The body") if text.strip() else {}
+
+
+def decode(body: bytes) -> str:
+    """Bytes as UTF-8."""
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise InvalidRequestError("The body is no UTF-8 text.", code="invalid_encoding") from None
+
+
+def form_parts(content_type: str, body: bytes) -> dict[str, bytes]:
+    """The parts of a multipart form by name, whatever other headers they have or lack.
+
+    Raises:
+        InvalidRequestError: it is no multipart form.
+    """
+    head = b"Content-Type: " + content_type.encode("latin-1", "replace") + b"\r\n\r\n"
+    message = BytesParser(policy=HTTP).parsebytes(head + body)
+    if not message.is_multipart():
+        raise InvalidRequestError("The form is malformed: its boundary is missing.", code="invalid_form")
+    parts: dict[str, bytes] = {}
+    for part in message.iter_parts():
+        name = part.get_param("name", header="content-disposition")
+        if isinstance(name, str):
+            payload = part.get_payload(decode=True)
+            parts.setdefault(name, payload if isinstance(payload, bytes) else b"")
+    return parts
+
+
+def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """`change` laid over `base`, object by object."""
+    result = dict(base)
+    for key, value in change.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def page_origin(request: web.Request) -> str | None:
+    """The `Origin` header; `null`, which is nobody's, where it is malformed."""
+    origin = request.headers.get("Origin")
+    try:
+        urlsplit(origin or "")
+    except ValueError:
+        return "null"
+    return origin
+
+
+def own_host(request: web.Request) -> str:
+    """The host that pages of this server have in their origin: `Host`, unless the browser itself vouches for the page
+    (`Sec-Fetch-Site`, which scripts cannot set; proxies may have changed `Host`), or both are on this machine, where
+    the pages of a developer's other servers may call too.
+    """
+    page = urlsplit(page_origin(request) or "")
+    vouched = request.headers.get("Sec-Fetch-Site") == "same-origin"
+    with suppress(ValueError):
+        own = urlsplit(f"//{request.host}")
+        if vouched or (page.hostname in LOOPBACK and own.hostname in LOOPBACK):
+            return page.netloc
+    return request.host
+
+
+def grace_s(request: web.Request, session: Mapping[str, Any]) -> float:
+    """How long the conversation waits for its client after a broken connection: `kame.grace_s`, else as long as
+    allowed for clients that are known to come back (a page of this server, one that just came back), else 0.
+    """
+    kame = _extension(session)
+    wanted = kame.get("grace_s")
+    if wanted is None:
+        returns = "resume" in kame or request.headers.get("Sec-Fetch-Site") == "same-origin"
+        return math.inf if returns else 0.0
+    if isinstance(wanted, bool) or not isinstance(wanted, int | float) or not 0 <= wanted <= 3600:
+        raise ParameterError("The grace time must be a number of seconds from 0 up.", param="session.kame.grace_s")
+    return float(wanted)
+
+
+def ice_links(servers: list[dict[str, Any]]) -> list[str]:
+    """WHIP's `Link` headers (RFC 9725, section 4.6), one for each URL."""
+    links = []
+    for server in servers:
+        urls = server["urls"]
+        for url in [urls] if isinstance(urls, str) else urls:
+            link = f'<{url}>; rel="ice-server"'
+            if server.get("username"):
+                link += f'; username="{server["username"]}"; credential="{server["credential"]}"'
+                link += '; credential-type="password"'
+            links.append(link)
+    return links
+
+
+def _extension(session: Mapping[str, Any]) -> Mapping[str, Any]:
+    value = session.get("kame")
+    return value if isinstance(value, Mapping) else {}
+
+
+def _object(body: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = body.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ParameterError(f"{name} must be a JSON object.", param=name, code="invalid_type")
+    return value

@@ -1,0 +1,179 @@
+"""`python -m app doctor`: loads and tries every part as the server would; says what was chosen, why, and what next."""
+
+import asyncio
+import shutil
+import textwrap
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from app.engines import EngineRoom, Part, PartState
+from app.loaders import Loaders
+from app.pages import Pages
+from app.settings import Settings
+from kame_core.audio import SAMPLE_RATE_HZ, Samples, level_dbfs, resample, silence
+from kame_core.clock import Clock, RealClock
+from kame_core.errors import KameError
+
+if TYPE_CHECKING:
+    from kame_core.engines import Engines
+    from kame_core.tts.base import TextToSpeech
+
+PHRASE = "What is two plus three?"
+"""Said, heard and answered by the engines themselves; every one of them knows it."""
+TRY_DEADLINE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the table."""
+
+    title: str
+    choice: str
+    fine: bool
+    text: str
+    better: str = ""
+
+
+async def diagnose(settings: Settings, loaders: Loaders | None = None) -> int:
+    """Print the table. Returns 0 where the server could serve with these settings, else 1."""
+    print("Loading what the server would use; this takes some seconds.\n", flush=True)
+    findings = await examine(settings, RealClock(), loaders)
+    print(table(findings))
+    bad = [finding.title.lower() for finding in findings if not finding.fine]
+    if bad:
+        print(f"\nThis server could not serve: look at {', '.join(bad)}.")
+        return 1
+    print(f"\nAll is well. Start with: make run, then open {settings.shown_url}")
+    return 0
+
+
+async def examine(settings: Settings, clock: Clock, loaders: Loaders | None = None) -> list[Finding]:
+    """Load and try everything; every finding, good or bad, never an error."""
+    findings = [_port(settings), _page()]
+    room = EngineRoom(settings, clock, loaders)
+    loading = asyncio.create_task(room.load(), name="load engines")
+    try:
+        await room.settled()
+        tries: dict[str, Callable[[], Coroutine[None, None, str]]] = {}
+        spoken: list[Samples] = []
+        if room.tts is not None:
+            tts = room.tts
+            tries["tts"] = lambda: _speak(tts, spoken)
+        if room.engines is not None:
+            engines = room.engines
+            tries["stt"] = lambda: _recognise(engines, settings.language, spoken)
+            tries["llm"] = lambda: _ask(engines)
+        results = {name: await _try(action) for name, action in tries.items()}  # hearing needs what was spoken
+        findings += [_finding(part, *results.get(part.name, (True, ""))) for part in room.parts]
+    finally:
+        loading.cancel()
+        with suppress(asyncio.CancelledError):
+            await loading
+        await room.aclose()
+    return findings
+
+
+def _finding(part: Part, worked: bool, result: str) -> Finding:
+    fine = part.state is PartState.READY and worked
+    return Finding(part.title, part.choice or "-", fine, " ".join(filter(None, (part.why, result))), part.better)
+
+
+async def _try(action: Callable[[], Coroutine[None, None, str]]) -> tuple[bool, str]:
+    try:
+        async with asyncio.timeout(TRY_DEADLINE_S):
+            return True, await action()
+    except KameError as error:
+        return False, error.user_message
+    except TimeoutError:
+        return False, f"It gave nothing within {TRY_DEADLINE_S:.0f} s."
+
+
+async def _speak(tts: "TextToSpeech", spoken: list[Samples]) -> str:
+    began_s = time.monotonic()
+    async for chunk in tts.speak(PHRASE):
+        spoken.append(chunk.pcm)
+    took_ms = (time.monotonic() - began_s) * 1000
+    sound = np.concatenate(spoken) if spoken else silence(0)
+    if sound.size < SAMPLE_RATE_HZ // 2 or level_dbfs(sound) < -50:
+        raise KameError("It made no sound.", code="tts_silent")
+    return f"Tried: {sound.size / SAMPLE_RATE_HZ:.1f} s of speech made in {took_ms:.0f} ms."
+
+
+async def _recognise(engines: "Engines", language: str, spoken: list[Samples]) -> str:
+    if not spoken:
+        return "Not tried, as there is no voice to listen to."
+    recognizer = await engines.stt.open(language)
+    try:
+        sound = resample(np.concatenate(spoken), SAMPLE_RATE_HZ, recognizer.sample_rate_hz)
+        piece = recognizer.sample_rate_hz // 50
+        for start in range(0, sound.size, piece):
+            recognizer.push(sound[start : start + piece])
+        recognizer.flush()
+        began_s = time.monotonic()
+        async for update in recognizer.updates():
+            if update.fault is not None:
+                raise update.fault
+            if update.settled:
+                took_ms = (time.monotonic() - began_s) * 1000
+                if not update.text.strip():
+                    raise KameError("It understood nothing of a clear sentence.", code="stt_deaf")
+                return f'Tried: heard "{update.text.strip()}" in {took_ms:.0f} ms.'
+        raise KameError("It ended without an answer.", code="stt_silent")
+    finally:
+        await recognizer.aclose()
+
+
+async def _ask(engines: "Engines") -> str:
+    from kame_core.backend.base import ChatMessage, ChatRequest, TextDelta
+
+    began_s = time.monotonic()
+    first_ms = 0.0
+    answer = ""
+    request = ChatRequest((ChatMessage("user", PHRASE),), max_tokens=60)
+    async for event in engines.chat.stream(request):
+        if isinstance(event, TextDelta):
+            first_ms = first_ms or (time.monotonic() - began_s) * 1000
+            answer += event.text
+    if not answer.strip():
+        raise KameError("It gave an empty answer.", code="llm_empty")
+    return f'Tried: first word after {first_ms:.0f} ms: "{textwrap.shorten(answer, 80)}".'
+
+
+def _port(settings: Settings) -> Finding:
+    from app.__main__ import listen, why_not_listening
+
+    try:
+        listen(settings.host, settings.port).close()
+    except OSError as error:
+        return Finding("Address", f"{settings.host}:{settings.port}", False, why_not_listening(settings, error))
+    open_to_all = settings.host not in ("127.0.0.1", "localhost", "::1")
+    why = "Free to listen on; other machines can reach it." if open_to_all else "Free to listen on, for this machine."
+    better = ""
+    if open_to_all and settings.api_key is None:
+        better = "Anybody who reaches it may call: set KAME_API_KEY where that is not meant."
+    return Finding("Address", settings.shown_url, True, why, better)
+
+
+def _page() -> Finding:
+    try:
+        Pages("doctor", ())
+    except (KameError, OSError, ValueError) as error:
+        return Finding("Page", "-", False, f"Its files cannot be read ({error}). Install again.")
+    return Finding("Page", "templates, static", True, "Its files are complete.")
+
+
+def table(findings: Iterable[Finding], width: int | None = None) -> str:
+    """The findings for a terminal `width` characters wide."""
+    width = width or min(shutil.get_terminal_size((100, 24)).columns, 120)
+    blocks = []
+    for finding in findings:
+        head = f"{'ok  ' if finding.fine else 'BAD '} {finding.title:<16} {finding.choice}"
+        notes = [finding.text] + ([f"Better: {finding.better}"] if finding.better else [])
+        body = [line for note in notes if note for line in textwrap.wrap(note, width - 22)]
+        blocks.append("\n".join([head, *(" " * 22 + line for line in body)]))
+    return "\n".join(blocks)

@@ -1,0 +1,254 @@
+"""How each part is chosen and loaded. All of it runs behind the first page; what is slow, on workers."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from kame_core.errors import KameError, UnavailableError
+
+if TYPE_CHECKING:  # these bring in onnxruntime, openai, ctranslate2
+    from app.engines import EngineRoom
+    from kame_core.backend.base import ChatModel
+    from kame_core.engines import Engines
+    from kame_core.frontend.base import FrontendHost
+    from kame_core.stt.base import SpeechToText
+    from kame_core.tts.base import TextToSpeech
+    from kame_core.vad import SileroModel
+
+FETCH_DEADLINE_S = 3600.0
+PROBE_DEADLINE_S = 0.5
+
+
+class Loaders:
+    """The engines this server can have. Each method loads one part into the room, says on it what was chosen and why,
+    and raises a `KameError` where it cannot be had.
+    """
+
+    async def load_ice(self, room: "EngineRoom") -> None:
+        """WebRTC, and which STUN and TURN servers it uses."""
+        await room.import_modules("app.webrtc.peer", "app.webrtc.tracks")
+        servers = [url for server in room.ice.servers for url in server.urls]
+        usable = [url for server in room.ice.for_server(0.0) for url in server.urls]
+        relayed = any(url.startswith("turn") for url in usable)
+        if room.ice.relay_only and not relayed:
+            raise UnavailableError(
+                "KAME_ICE_TRANSPORT_POLICY is relay, but KAME_ICE_SERVERS has no TURN server with credentials. "
+                "Add one, or set the policy to all."
+            )
+        if not servers:
+            room.ready_part(
+                "ice",
+                "direct",
+                why="No STUN or TURN server is set: calls work on this machine and where UDP reaches it.",
+                better="Behind a router that lets no UDP in, set KAME_ICE_SERVERS to a TURN server.",
+            )
+        else:
+            kind = "relayed" if room.ice.relay_only else "direct, relay beside it" if relayed else "direct, with STUN"
+            listed = " and ".join(usable) or "none"
+            room.ready_part("ice", kind, why=f"This server uses {listed}; clients are given {len(servers)} URLs.")
+
+    async def load_tts(self, room: "EngineRoom") -> "TextToSpeech":
+        """The voice."""
+        await room.import_modules("kame_core.tts.espeak")
+        from kame_core.tts.espeak import DEFAULT_VOICE, EspeakTextToSpeech
+
+        voice = room.settings.voice or DEFAULT_VOICE
+        tts = EspeakTextToSpeech(voice)
+        room.own(tts.aclose)
+        room.voices = frozenset(await tts.voices())
+        async for _ in tts.speak("ready"):  # loads the voice, and fails here rather than in a call
+            pass
+        room.ready_part(
+            "tts",
+            f"espeak-ng {voice}",
+            why="It is embedded: small, quick, everywhere; clear rather than beautiful.",
+        )
+        return tts
+
+    async def load_frontend(self, room: "EngineRoom", voice: "asyncio.Future[TextToSpeech | None]") -> "FrontendHost":
+        """What hears and speaks; `voice` comes when the text-to-speech is there, None where it failed."""
+        capacity = room.settings.calls_at_once
+        if room.settings.frontend == "echo":
+            await room.import_modules("kame_core.frontend.echo", "kame_core.frontend.host")
+            from kame_core.frontend.echo import EchoEngine
+            from kame_core.frontend.host import LocalHost
+
+            echo = LocalHost.threaded(EchoEngine(capacity))
+            room.own(echo.aclose)
+            room.ready_part(
+                "frontend",
+                "echo",
+                why="It says back what it hears, as KAME_FRONTEND asks.",
+                better="Set KAME_FRONTEND to auto for answers.",
+            )
+            return echo
+        await room.import_modules("kame_core.frontend.reflex")
+        from kame_core.frontend.reflex import reflex_host
+
+        tts = await voice
+        if tts is None:
+            raise UnavailableError("It cannot speak without text-to-speech; see there.")
+        host = await reflex_host(tts, capacity)
+        room.own(host.aclose)
+        room.ready_part("frontend", "reflex", why=f"It is embedded and needs no GPU; {capacity} calls at once.")
+        return host
+
+    # --- speech-to-text ---
+
+    async def load_stt(self, room: "EngineRoom") -> "tuple[SpeechToText, SileroModel]":
+        """The ear: voice detection, and the best recogniser that is on disk."""
+        await room.import_modules("kame_core.vad")
+        from kame_core.vad import SileroModel
+
+        vad = await room.work(SileroModel)
+        settings = room.settings
+        if settings.stt == "pocketsphinx":
+            return await self._pocketsphinx(room), vad
+        path = await self._whisper_on_disk(room, required=settings.stt == "faster-whisper")
+        if path is None and settings.stt == "faster-whisper":
+            if not settings.whisper_fetch:
+                raise UnavailableError(
+                    f"The Whisper model {settings.whisper_model} is not on disk and KAME_WHISPER_FETCH forbids to "
+                    "fetch it. Set KAME_WHISPER_MODEL to a model directory, or KAME_STT to auto."
+                )
+            path = await self._fetch_whisper(room)
+        if path is None:
+            return await self._pocketsphinx(room), vad
+        try:
+            return await self._whisper(room, path), vad
+        except KameError as error:
+            if settings.stt == "faster-whisper":
+                raise
+            sphinx = await self._pocketsphinx(room)
+            room.set(
+                "stt", why=f"The Whisper model on disk cannot be used: {error.user_message} {room.part('stt').why}"
+            )
+            return sphinx, vad
+
+    async def improve_stt(self, room: "EngineRoom", engines: "Engines") -> None:
+        """Fetch a Whisper model where the embedded recogniser serves meanwhile; new calls then use it.
+
+        Raises:
+            KameError: it could not be fetched; the part says so.
+        """
+        settings = room.settings
+        if settings.stt != "auto" or not settings.whisper_fetch or room.part("stt").choice != "pocketsphinx":
+            return
+        before = room.part("stt")
+        try:
+            path = await self._fetch_whisper(room)
+            engines.stt = await self._whisper(room, path)  # open recognisers keep the old one, which ends with the room
+        except KameError as error:
+            room.set(
+                "stt",
+                choice=before.choice,
+                progress=None,
+                why=before.why,
+                better=f"A Whisper model understands far more, but fetching {settings.whisper_model} failed: "
+                f"{error.user_message}",
+            )
+            raise
+
+    async def _pocketsphinx(self, room: "EngineRoom") -> "SpeechToText":
+        await room.import_modules("kame_core.stt.pocketsphinx")
+        from kame_core.stt.pocketsphinx import PocketsphinxSpeechToText
+
+        stt = PocketsphinxSpeechToText()
+        room.own(stt.aclose)
+        await (await stt.open(room.settings.language)).aclose()
+        room.languages = frozenset({"en"})
+        room.ready_part(
+            "stt",
+            "pocketsphinx",
+            why="It is embedded: American English, good at the questions the offline responder knows, weak at others.",
+            better="A Whisper model understands far more: set KAME_WHISPER_MODEL to a size or a model directory.",
+        )
+        return stt
+
+    async def _whisper(self, room: "EngineRoom", path: Path) -> "SpeechToText":
+        await room.import_modules("kame_core.stt.faster_whisper")
+        from kame_core.stt.faster_whisper import FasterWhisperSpeechToText
+
+        stt = FasterWhisperSpeechToText(path)
+        room.own(stt.aclose)
+        await (await stt.open(room.settings.language)).aclose()
+        room.languages = frozenset({"en"} if room.settings.whisper_model.endswith(".en") else ())
+        room.ready_part(
+            "stt", f"faster-whisper {room.settings.whisper_model}", why="The Whisper model is on disk.", better=""
+        )
+        return stt
+
+    async def _whisper_on_disk(self, room: "EngineRoom", *, required: bool) -> Path | None:
+        try:
+            await room.import_modules("kame_core.stt.faster_whisper")
+        except UnavailableError:
+            if required:
+                raise
+            return None
+        from kame_core.stt.faster_whisper import locate_whisper
+
+        return await room.work(locate_whisper, room.settings.whisper_model)
+
+    async def _fetch_whisper(self, room: "EngineRoom") -> Path:
+        await room.import_modules("kame_core.stt.faster_whisper")
+        from kame_core.stt.faster_whisper import fetch_whisper
+
+        loop = asyncio.get_running_loop()
+        size = room.settings.whisper_model
+
+        def tell(done: int, total: int | None) -> None:
+            room.set("stt", progress=min(done / total, 1.0) if total else None)
+
+        def from_worker(done: int, total: int | None) -> None:
+            loop.call_soon_threadsafe(tell, done, total)
+
+        return await fetch_whisper(size, from_worker, FETCH_DEADLINE_S)
+
+    # --- language model ---
+
+    async def load_llm(self, room: "EngineRoom") -> "ChatModel":
+        """The LLM that was asked for, one found on this machine, or the offline responder."""
+        settings = room.settings
+        named = settings.openai_api_key is not None or bool(settings.openai_base_url)
+        if settings.llm == "openai" and not named:
+            raise UnavailableError(
+                "KAME_LLM is openai, but no server is named. Set OPENAI_API_KEY, or OPENAI_BASE_URL to a local server."
+            )
+        if settings.llm == "offline":
+            return await self._offline(room, "KAME_LLM asks for it.")
+        await room.import_modules("kame_core.backend.llm")
+        from kame_core.backend.llm import OPENAI_BASE_URL, LlmSettings, OpenAIChatModel, probe_local_server
+
+        if named:
+            key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else ""
+            base_url = settings.openai_base_url or OPENAI_BASE_URL
+            found: LlmSettings | None = LlmSettings(base_url, key, settings.llm_model)
+            why = "OPENAI_BASE_URL names it." if settings.openai_base_url else "OPENAI_API_KEY is set."
+        else:
+            found = await probe_local_server(deadline_s=PROBE_DEADLINE_S)
+            why = "It was found on this machine."
+        if found is None:
+            return await self._offline(room, "No OPENAI_API_KEY is set and no LLM server answers on this machine.")
+        if settings.llm_model:
+            found = replace(found, model=settings.llm_model)
+        chat = await room.work(OpenAIChatModel, found)  # loads certificates
+        room.own(chat.aclose)
+        room.ready_part("llm", f"{chat.model or 'its first model'} at {urlsplit(found.base_url).netloc}", why=why)
+        return chat
+
+    async def _offline(self, room: "EngineRoom", because: str) -> "ChatModel":
+        await room.import_modules("kame_core.backend.offline")
+        from kame_core.backend.offline import OfflineResponder
+
+        responder = OfflineResponder()
+        room.own(responder.aclose)
+        await room.work(responder.load)
+        room.ready_part(
+            "llm",
+            "offline responder",
+            why=f"{because} The embedded one knows arithmetic, dates, units and countries; it is no language model.",
+            better="Set OPENAI_API_KEY, or OPENAI_BASE_URL to any OpenAI-compatible server such as Ollama.",
+        )
+        return responder

@@ -1,0 +1,1 @@
+"""Calls over WebRTC: the peer connection, its sound, its messages."""
