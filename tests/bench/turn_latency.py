@@ -140,40 +140,59 @@ def percentile(values: list[float], percent: float) -> float:
     return float(np.percentile(values, percent)) if values else float("nan")
 
 
+def table_row(turns: list[Turn], mode: str, first_token_ms: int) -> str:
+    """One condition's row of the report's table."""
+    mine = [turn for turn in turns if turn.mode == mode and turn.first_token_ms == first_token_ms]
+    first = [turn.first_audio_ms for turn in mine]
+    oracle = [turn.first_oracle_audio_ms for turn in mine if turn.first_oracle_audio_ms is not None]
+    cells = [mode, str(first_token_ms), str(len(mine)), f"{percentile(first, 50):.0f}", f"{percentile(first, 95):.0f}"]
+    if oracle:
+        beyond_ms = percentile(oracle, 50) - first_token_ms
+        cells += [f"{percentile(oracle, 50):.0f}", f"{percentile(oracle, 95):.0f}", f"{beyond_ms:+.0f}"]
+    else:
+        cells += ["–"] * 3
+    return "| " + " | ".join(cells) + " |"
+
+
+REPORT = """# Turn latency
+
+Measured on {day} by `python -m tests.bench.turn_latency` in {minutes:.0f} minutes on {cores} shared cores
+({machine}, Python {python}); server, LLM stand-in and client on one machine, so that they take turns on the cores.
+Embedded engines: reflex, pocketsphinx, espeak-ng; synthesised questions of the offline brain's domain.
+
+Milliseconds from the end of the question's last sound, as sent by an aiortc client on loopback, to the arrival of sound
+at that client. *First* includes the opener. *Oracle* is the first sound of what the LLM said; *beyond the LLM* is its
+median less the LLM's first-token time.
+
+| mode | LLM's first token | turns | first p50 | first p95 | oracle p50 | oracle p95 | beyond the LLM |
+|---|---|---|---|---|---|---|---|
+{rows}
+
+With an LLM that takes 1.5 s, the tandem is heard {ratio:.1f} times sooner than the cascade of the same parts.
+
+Goals: first audio in `tandem` p50 ≤ {p50} ms and p95 ≤ {p95} ms; oracle ≤ the LLM's first token + 500 ms.
+
+![Cumulative share of turns over time to first sound and to first oracle sound](turn-latency.svg)
+"""
+
+
 def report(turns: list[Turn], folder: Path, took_s: float) -> None:
     """Write table, plot and raw figures."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "turn-latency.json").write_text(json.dumps([asdict(turn) for turn in turns], indent=1) + "\n")
-    rows = []
-    for first_token_ms in FIRST_TOKENS_MS:
-        for mode in MODES:
-            mine = [turn for turn in turns if turn.mode == mode and turn.first_token_ms == first_token_ms]
-            first = [turn.first_audio_ms for turn in mine]
-            oracle = [turn.first_oracle_audio_ms for turn in mine if turn.first_oracle_audio_ms is not None]
-            cells = [mode, f"{first_token_ms}", f"{len(mine)}", f"{percentile(first, 50):.0f}", f"{percentile(first, 95):.0f}"]
-            cells += (
-                [f"{percentile(oracle, 50):.0f}", f"{percentile(oracle, 95):.0f}", f"{percentile(oracle, 50) - first_token_ms:+.0f}"]
-                if oracle
-                else ["–", "–", "–"]
-            )
-            rows.append("| " + " | ".join(cells) + " |")
-    ratio = statistics.median(of(turns, "cascaded", 1500)) / statistics.median(of(turns, "tandem", 1500))
-    (folder / "turn-latency.md").write_text(
-        "# Turn latency\n\n"
-        f"Measured on {date.today().isoformat()} by `python -m tests.bench.turn_latency` in {took_s / 60:.0f} minutes: "
-        f"{os.cpu_count()} shared cores, {platform.machine()}, Python {platform.python_version()}; server, LLM stand-in and "
-        "client on one machine, so that they take turns on the cores. Embedded engines: reflex, pocketsphinx, espeak-ng; "
-        "spoken questions of the offline brain's domain, synthesised.\n\n"
-        "Milliseconds from the end of the question's last sound, as sent by an aiortc client on loopback, to the arrival of "
-        "sound at that client. *Oracle* is the first sound of what the LLM said; *first* includes the opener. *beyond the "
-        "LLM* is the median oracle time less the LLM's first-token time.\n\n"
-        "| mode | LLM's first token | turns | first p50 | first p95 | oracle p50 | oracle p95 | beyond the LLM |\n"
-        "|---|---|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n\n"
-        f"With an LLM that takes 1.5 s, the tandem is heard {ratio:.1f} times sooner than the cascade of the same parts.\n\n"
-        f"Goals: first audio in `tandem` p50 ≤ {GOAL_MS['first audio p50']} ms and p95 ≤ {GOAL_MS['first audio p95']} ms; "
-        "oracle ≤ the LLM's first token + 500 ms.\n\n"
-        "![Cumulative share of turns over time to first sound and to first oracle sound](turn-latency.svg)\n"
+    rows = [table_row(turns, mode, first_token_ms) for first_token_ms in FIRST_TOKENS_MS for mode in MODES]
+    text = REPORT.format(
+        day=date.today().isoformat(),
+        minutes=took_s / 60,
+        cores=os.cpu_count(),
+        machine=platform.machine(),
+        python=platform.python_version(),
+        rows="\n".join(rows),
+        ratio=statistics.median(of(turns, "cascaded", 1500)) / statistics.median(of(turns, "tandem", 1500)),
+        p50=GOAL_MS["first audio p50"],
+        p95=GOAL_MS["first audio p95"],
     )
+    (folder / "turn-latency.md").write_text(text)
     plot(turns, folder / "turn-latency.svg")
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import numpy as np
@@ -24,6 +25,11 @@ def longest_hole_ms(sound: Samples, level: float = 1e-4) -> float:
     return float(np.max(np.diff(loud))) / CAPTURE_RATE_HZ * 1000 if loud.size > 1 else 0.0
 
 
+def said_by(state: dict[str, Any], who: str) -> str:
+    """The captions of one side, joined."""
+    return " ".join(caption["text"] for caption in state["captions"] if caption["who"] == who)
+
+
 async def open_calls(base_url: str) -> int:
     async with aiohttp.ClientSession() as http, http.get(f"{base_url}/healthz") as response:
         return int((await response.json())["calls"]["open"])
@@ -36,9 +42,8 @@ async def test_a_spoken_question_is_answered_aloud(server: ServerProcess, tmp_pa
         state = await talk.until("s.captions.some((c) => c.who === 'agent' && c.final)", 25)
         await asyncio.sleep(0.5)
         asked = [caption["text"] for caption in state["captions"] if caption["who"] == "user" and caption["final"]]
-        answered = " ".join(caption["text"] for caption in state["captions"] if caption["who"] == "agent")
         assert [text.lower().strip(" .?") for text in asked] == ["what is the capital of france"]
-        assert "Paris is the capital of France" in answered
+        assert "Paris is the capital of France" in said_by(state, "agent")
         assert any(candidate["state"] in ("adopted", "finished") for candidate in state["candidates"])
         assert 0 < state["timing"]["first_audio_ms"] < 1500
         sound = await talk.sound()
@@ -54,7 +59,9 @@ async def test_a_spoken_question_is_answered_aloud(server: ServerProcess, tmp_pa
 async def test_the_sound_check_says_back_what_it_hears_without_holes(server: ServerProcess, tmp_path: Path) -> None:
     seconds = np.arange(12 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
     # A steady voice-like buzz; browsers' noise suppression would take a pure tone away.
-    buzz = sum(np.sin(2 * np.pi * 140 * k * seconds) / k for k in range(1, 12)) * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * seconds))
+    buzz = sum(np.sin(2 * np.pi * 140 * k * seconds) / k for k in range(1, 12)) * (
+        0.6 + 0.4 * np.sin(2 * np.pi * 3 * seconds)
+    )
     async with talk_page(server.base_url, microphone((0.1 * buzz).astype(np.float32)), tmp_path) as talk:
         await talk.until("s.ready", 60)
         await talk.page.get_by_test_id("sound-check").click()
@@ -72,7 +79,7 @@ async def test_speaking_over_the_agent_stops_it(server_with_llm: ServerProcess, 
         await talk.talk()
         state = await talk.until("s.captions.some((c) => c.who === 'agent' && c.interrupted)", 25)
         cut = next(caption for caption in state["captions"] if caption["interrupted"])
-        assert 0 < len(cut["text"])
+        assert len(cut["text"]) > 0
         assert "by far" not in cut["text"]
         state = await talk.until("s.captions.filter((c) => c.who === 'user' && c.final).length >= 2", 15)
         assert talk.errors == []
@@ -82,7 +89,9 @@ async def test_a_backchannel_does_not_stop_it(server_with_llm: ServerProcess, tm
     speech = microphone(2.5, say("what is the capital of france"), 4.5, say("aha"))
     async with talk_page(server_with_llm.base_url, speech, tmp_path) as talk:
         await talk.talk()
-        state = await talk.until("s.captions.some((c) => c.who === 'agent' && c.final && c.text.includes('by far'))", 40)
+        state = await talk.until(
+            "s.captions.some((c) => c.who === 'agent' && c.final && c.text.includes('by far'))", 40
+        )
         assert not any(caption["interrupted"] for caption in state["captions"])
         assert talk.errors == []
 
@@ -116,7 +125,10 @@ async def test_a_typed_question_is_answered_and_the_call_ends_on_demand(server: 
         await talk.page.get_by_test_id("message").fill("what is seven times eight")
         await talk.page.get_by_test_id("send").click()
         state = await talk.until("s.captions.some((c) => c.who === 'agent' && c.final)", 15)
-        assert "fifty-six" in " ".join(caption["text"] for caption in state["captions"] if caption["who"] == "agent").lower()
+        assert (
+            "fifty-six"
+            in " ".join(caption["text"] for caption in state["captions"] if caption["who"] == "agent").lower()
+        )
         await talk.page.keyboard.press("Escape")
         await talk.until("s.state === 'ended' || s.state === 'idle'", 5)
         async with asyncio.timeout(6):
@@ -125,9 +137,7 @@ async def test_a_typed_question_is_answered_and_the_call_ends_on_demand(server: 
 
 
 async def test_a_refused_microphone_is_explained(server: ServerProcess, tmp_path: Path) -> None:
-    async with talk_page(
-        server.base_url, microphone(1.0), tmp_path, arguments=("--deny-permission-prompts",)
-    ) as talk:
+    async with talk_page(server.base_url, microphone(1.0), tmp_path, arguments=("--deny-permission-prompts",)) as talk:
         await talk.page.evaluate(
             "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('no', 'NotAllowedError'))"
         )

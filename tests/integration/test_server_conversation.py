@@ -34,7 +34,7 @@ async def server() -> AsyncIterator[RunningServer]:
 async def conversations_end(server: RunningServer, timeout_s: float = 5.0) -> None:
     async with asyncio.timeout(timeout_s):
         await server.calls.idle()
-        while server.calls.counts()["conversations"]:  # noqa: ASYNC110 - the registry tells nobody
+        while server.calls.counts()["conversations"]:
             await asyncio.sleep(0.02)
 
 

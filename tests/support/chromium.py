@@ -17,13 +17,14 @@ CAPTURE_RATE_HZ = 24_000
 MICROPHONE_RATE_HZ = 48_000
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
-_CAPTURE = """
+_CAPTURE = (
+    """
 (() => {
   const worklet = `registerProcessor('capture', class extends AudioWorkletProcessor {
     process([input]) { if (input[0]) this.port.postMessage(input[0].slice()); return true; } });`;
   window.captured = {blocks: [], connections: [], consoleErrors: []};
   const listen = async (stream) => {
-    const context = new AudioContext({sampleRate: %d});
+    const context = new AudioContext({sampleRate: CAPTURE_RATE_HZ});
     await context.audioWorklet.addModule(URL.createObjectURL(new Blob([worklet], {type: 'text/javascript'})));
     const node = new AudioWorkletNode(context, 'capture');
     node.port.onmessage = (event) => window.captured.blocks.push(event.data);
@@ -56,7 +57,9 @@ _CAPTURE = """
     return null;
   };
 })();
-""" % CAPTURE_RATE_HZ
+"""
+    % CAPTURE_RATE_HZ
+)
 
 
 def chromium_path() -> str | None:

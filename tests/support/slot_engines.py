@@ -81,5 +81,5 @@ class RecordingEngine:
 async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
     """Wait for what another thread does."""
     async with asyncio.timeout(timeout_s):
-        while not condition():  # noqa: ASYNC110 - threads set no event of this loop
+        while not condition():
             await asyncio.sleep(0.002)

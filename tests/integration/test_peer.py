@@ -1,0 +1,508 @@
+"""The peer against a real aiortc client over real sockets."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from app.webrtc.ice import IceServer
+from app.webrtc.peer import Peer
+from app.webrtc.tracks import LoopbackAudio, VoiceSource
+from kame_core.audio import SAMPLE_RATE_HZ, Samples, level_dbfs, silence
+from kame_core.errors import InvalidRequestError, KameError
+from tests.support.rtc_client import CALLS_PATH, CallRefusedError, RtcClient
+
+
+class Side:
+    """The server's side with everything it was told."""
+
+    def __init__(self, voice: VoiceSource | None = None, ice: tuple[IceServer, ...] = (), **options: Any) -> None:
+        self.loop = LoopbackAudio()
+        self.heard: list[Samples] = []
+        self.messages: list[str] = []
+        self.errors: list[KameError] = []
+        self.opened = 0
+        self.reasons: list[str] = []
+        self.ended = asyncio.Event()
+        self.ended_s = 0.0
+        self.peer = Peer(
+            ice,
+            voice or self.loop,
+            on_audio=self._hear,
+            on_message=self.messages.append,
+            on_open_channel=self._open,
+            on_closed=self._end,
+            on_error=self.errors.append,
+            **options,
+        )
+
+    def _hear(self, samples: Samples) -> None:
+        self.heard.append(samples)
+        self.loop.push(samples)
+
+    def _open(self) -> None:
+        self.opened += 1
+
+    def _end(self, reason: str) -> None:
+        self.reasons.append(reason)
+        self.ended_s = time.monotonic()
+        self.ended.set()
+
+    async def wait_ended(self, timeout_s: float) -> None:
+        async with asyncio.timeout(timeout_s):
+            await self.ended.wait()
+
+
+def click(at_s: float = 0.5, seconds: float = 1.0) -> Samples:
+    sound = silence(round(seconds * SAMPLE_RATE_HZ))
+    start = round(at_s * SAMPLE_RATE_HZ)
+    sound[start : start + 240] = 0.8 * np.sin(2 * np.pi * 1000 * np.arange(240) / SAMPLE_RATE_HZ)
+    return sound
+
+
+def udp_sockets() -> int:
+    return len(psutil.Process().net_connections("udp"))
+
+
+async def settled(check: Callable[[], bool], timeout_s: float = 2.0) -> bool:
+    until = time.monotonic() + timeout_s
+    while not check():
+        if time.monotonic() > until:
+            return False
+        await asyncio.sleep(0.02)
+    return True
+
+
+@pytest.fixture(autouse=True)
+async def nothing_left() -> AsyncIterator[None]:
+    """After every test: tasks, threads and sockets are those of before."""
+
+    def left() -> tuple[set[str], set[str], int]:
+        tasks = {task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+        threads = {thread.name for thread in threading.enumerate()}
+        names = {name for name in threads if not name.startswith("asyncio_")}  # host names are looked up there
+        return tasks, names, udp_sockets()
+
+    before = left()
+    yield
+    assert await settled(lambda: left() == before), (before, left())
+
+
+# --- sound and messages ---
+
+
+async def test_sound_comes_back_and_messages_go_both_ways() -> None:
+    side = Side()
+    side.peer.send('{"type": "early"}')
+    async with RtcClient() as client:
+        begin = time.monotonic()
+        await client.connect(side.peer.answer)
+        assert time.monotonic() - begin < 5.0
+        await client.event("early")
+        assert side.peer.connected
+        assert side.peer.has_channel
+        assert side.opened == 1
+        client.say(np.concatenate([click() for _ in range(3)]))
+        await client.mouth.finished()
+        assert await settled(lambda: len(client.ear.onsets()) == 3)
+        client.channel.send("hello")  # type: ignore[union-attr]
+        assert await settled(lambda: side.messages == ["hello"])
+        stats = side.peer.stats
+        assert stats.packets_lost == stats.packets_undecodable == stats.audio_errors == 0
+        assert stats.packets_sent > 140
+        assert "useinbandfec=1" in client.answer_sdp
+        assert "a=sendrecv" in client.answer_sdp
+        assert "PCMU" not in client.answer_sdp
+        first, second = client.ear.onsets()[:2]
+        assert second - first == pytest.approx(SAMPLE_RATE_HZ, abs=0.15 * SAMPLE_RATE_HZ)  # the time line is true
+    await side.wait_ended(1.0)
+    assert side.reasons == ["hangup"]
+    await side.peer.aclose()
+    await side.peer.aclose()
+    assert side.reasons == ["hangup"]
+
+
+async def test_events_are_json_in_order_and_survive_bursts() -> None:
+    side = Side()
+    async with RtcClient() as client:
+        await client.connect(side.peer.answer)
+        for number in range(300):
+            side.peer.send(f'{{"type": "burst", "number": {number}, "filler": "{"x" * 2000}"}}')
+        await client.event("burst", 10.0, where=lambda event: event["number"] == 299)
+        numbers = [event["number"] for _, event in client.events]
+        assert numbers == list(range(300))
+        assert side.peer.stats.messages_dropped == 0
+    await side.peer.aclose()
+
+
+async def test_bad_messages_are_errors_and_the_call_goes_on() -> None:
+    side = Side()
+    async with RtcClient() as client:
+        await client.connect(side.peer.answer)
+        assert client.channel is not None
+        client.channel.send(b"\x00\x01")
+        assert await settled(lambda: [e.code for e in side.errors] == ["binary_message"])
+        with pytest.raises(ValueError, match="65536"):  # the answer said so
+            client.channel.send("x" * 70_000)
+        client.channel.send("still here")
+        assert await settled(lambda: side.messages == ["still here"])
+        other = client.connection.createDataChannel("something-else")
+        assert await settled(lambda: other.readyState == "closed")
+    await side.peer.aclose()
+
+
+async def test_lost_packets_leave_no_delay() -> None:
+    side = Side()
+    lost = {60, 61, 120, 180, 181, 182}
+    async with RtcClient(loss=lambda number: number in lost) as client:
+        await client.connect(side.peer.answer)
+        client.say(np.concatenate([click(0.9) for _ in range(5)]))
+        await client.mouth.finished()
+        await asyncio.sleep(0.3)
+        assert client.lost_packets == 6
+        assert side.peer.stats.packets_lost == 6
+        assert side.peer.stats.recovered_ms == pytest.approx(120.0)
+        assert len(client.ear.onsets()) == 5
+        received = sum(piece.size for piece in side.heard) / SAMPLE_RATE_HZ
+        assert received == pytest.approx((client.sent_packets) * 0.02, abs=0.1)
+    await side.peer.aclose()
+
+
+async def test_the_encoder_learns_of_loss_from_receiver_reports() -> None:
+    side = Side()
+    async with RtcClient() as client:
+        await client.connect(side.peer.answer)
+        receiver: Any = client.connection.getTransceivers()[0].receiver.transport
+        original, count = receiver._handle_rtp_data, iter(range(10**9))
+
+        async def lossy(data: bytes, arrival_time_ms: int) -> None:
+            if next(count) % 5:
+                await original(data, arrival_time_ms=arrival_time_ms)
+
+        receiver._handle_rtp_data = lossy
+        assert await settled(lambda: side.peer.stats.remote_loss_percent > 5.0, 6.0)
+    await side.peer.aclose()
+
+
+async def test_a_failing_voice_does_not_end_the_call() -> None:
+    class Broken:
+        def read(self, samples: int, /) -> Samples:
+            raise RuntimeError("broken")
+
+    side = Side(voice=Broken())
+    async with RtcClient() as client:
+        await client.connect(side.peer.answer)
+        assert await settled(lambda: client.incoming.packets > 20)
+        assert level_dbfs(client.ear.line) < -80
+        assert [error.code for error in side.errors] == ["audio_failed"]
+        assert side.peer.connected
+    await side.peer.aclose()
+
+
+async def test_a_flooded_default_executor_does_not_touch_the_sound() -> None:
+    side = Side()
+    async with RtcClient() as client:
+        await client.connect(side.peer.answer)
+        loop = asyncio.get_running_loop()
+        jobs = [loop.run_in_executor(None, time.sleep, 0.3) for _ in range(20)]
+        before = client.incoming.packets
+        await asyncio.sleep(0.5)
+        assert client.incoming.packets - before >= 15
+        await asyncio.gather(*jobs)
+    await side.peer.aclose()
+    await loop.shutdown_default_executor()
+
+
+# --- ways to connect ---
+
+
+async def test_an_offer_without_candidates_connects() -> None:
+    side = Side()
+    async with RtcClient(candidate_free=True) as client:
+        await client.connect(side.peer.answer)
+        assert side.peer.connected
+    await side.peer.aclose()
+
+
+async def test_trickled_candidates_connect() -> None:
+    side = Side()
+    async with RtcClient() as client:
+        full = await client.offer()
+        bare = [line for line in full.splitlines() if not line.startswith(("a=candidate", "a=end-of"))]
+        candidates = [line for line in full.splitlines() if line.startswith("a=candidate")]
+        with pytest.raises(InvalidRequestError, match="offer"):
+            await side.peer.add_candidate("a=mid:0")
+        await client.take_answer(await side.peer.answer("\r\n".join(bare) + "\r\n"))
+        ufrag = next(line for line in bare if line.startswith("a=ice-ufrag"))
+        with pytest.raises(InvalidRequestError) as caught:
+            await side.peer.add_candidate("a=ice-ufrag:other\r\n")
+        assert caught.value.code == "ice_restart_unsupported"
+        await side.peer.add_candidate("\r\n".join([ufrag, "m=application 9 x x", "a=mid:1", *candidates]))
+        await side.peer.add_candidate("a=end-of-candidates")
+        await side.peer.add_candidate("a=end-of-candidates")
+        async with asyncio.timeout(5):
+            await client.connected.wait()
+    await side.peer.aclose()
+
+
+async def test_video_is_declined_and_a_call_without_channel_is_fine() -> None:
+    side = Side()
+    async with RtcClient(video=True, channel=None) as client:
+        await client.connect(side.peer.answer)
+        video = client.answer_sdp[client.answer_sdp.index("m=video") :]
+        assert "a=inactive" in video
+        assert not side.peer.has_channel
+        side.peer.send("nobody hears")
+        assert threading.active_count() <= 2
+    await side.peer.aclose()
+
+
+async def test_an_unreachable_stun_server_costs_three_seconds_not_five() -> None:
+    side = Side(ice=(IceServer(("stun:192.0.2.200:3478",)),))  # TEST-NET: nobody answers
+    async with RtcClient() as client:
+        begin = time.monotonic()
+        await client.connect(side.peer.answer)
+        assert time.monotonic() - begin < 4.5
+    await side.peer.aclose()
+
+
+async def test_where_the_libraries_have_changed_a_call_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    side = Side()
+    async with RtcClient() as client:
+        answer = side.peer.answer
+
+        async def post(offer: str) -> str:
+            with monkeypatch.context() as changed:
+                changed.setattr("app.webrtc.jitter.install", lambda receiver, sink: None)
+                changed.setattr("app.webrtc.peer.watch_transport", lambda *args: False)
+                return await answer(offer)
+
+        await client.connect(post)
+        client.say(click(0.2))
+        assert await settled(lambda: len(client.ear.onsets()) == 1, 4.0)
+        assert side.peer.stats.packets_received > 10
+    await side.wait_ended(1.0)
+    assert side.reasons == ["hangup"]
+    await side.peer.aclose()
+
+
+async def test_the_client_calls_over_http() -> None:
+    sides: list[Side] = []
+
+    async def open_call(request: web.Request) -> web.Response:
+        side = Side()
+        sides.append(side)
+        if request.content_type == "multipart/form-data":
+            form: Any = await request.post()  # parts that are no text come as bytes
+            sdp = bytes(form["sdp"]).decode()
+            side.messages.append(bytes(form["session"]).decode())
+        else:
+            sdp = await request.text()
+        try:
+            answer = await side.peer.answer(sdp)
+        except InvalidRequestError as error:
+            return web.json_response({"error": {"message": error.user_message, "code": error.code}}, status=400)
+        headers = {"Location": f"{CALLS_PATH}/{len(sides)}"}
+        return web.Response(status=201, text=answer, content_type="application/sdp", headers=headers)
+
+    async def delete(request: web.Request) -> web.Response:
+        await sides[int(request.match_info["id"]) - 1].peer.aclose()
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post(CALLS_PATH, open_call)
+    app.router.add_delete(CALLS_PATH + "/{id}", delete)
+    async with TestServer(app) as server:
+        url = str(server.make_url("/"))
+        async with RtcClient(candidate_free=True) as client:
+            await client.connect_http(url, {"model": "x"})
+            assert client.location == f"{CALLS_PATH}/1"
+            assert await settled(lambda: '"session.update"' in "".join(sides[0].messages))
+            assert await client.delete() == 200
+            async with asyncio.timeout(2.0):
+                await client.closed.wait()
+        async with RtcClient() as client:
+            await client.connect_http(url, {"model": "y"}, multipart=True)
+            assert sides[1].messages == ['{"model": "y"}']
+        async with RtcClient() as client:
+            client.connection.getTransceivers()[0].direction = "sendonly"
+            with pytest.raises(CallRefusedError) as caught:
+                await client.connect_http(url)
+            assert caught.value.status == 400
+            assert "no_audio" in caught.value.body
+        for side in sides:
+            await side.peer.aclose()
+
+
+# --- refusals ---
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda sdp: "nonsense", "invalid_sdp"),
+        (lambda sdp: sdp[: len(sdp) // 3], "invalid_sdp"),
+        (lambda sdp: sdp.replace("a=sendrecv", "a=recvonly"), "no_audio"),
+        (lambda sdp: sdp.replace("opus/48000/2", "red/48000/2"), "no_opus"),
+        (lambda sdp: sdp + "a=x\r\n" * 20_000, "sdp_too_large"),
+    ],
+    ids=["nonsense", "cut", "recvonly", "no opus", "too large"],
+)
+async def test_a_bad_offer_is_refused_at_once_and_leaves_nothing(change: Callable[[str], str], code: str) -> None:
+    side = Side()
+    async with RtcClient() as client:
+        offer = change(await client.offer())
+        with pytest.raises(InvalidRequestError) as caught:
+            await side.peer.answer(offer)
+    assert caught.value.code == code
+    await side.peer.aclose()
+    assert side.reasons == []
+
+
+async def test_what_only_the_library_trips_over_is_refused_too() -> None:
+    side = Side()
+    async with RtcClient() as client:
+        offer = (await client.offer()).replace("a=sctp-port:5000", "a=sctp-port:5000\r\na=rtcp:x y")
+        with pytest.raises(InvalidRequestError) as caught:
+            await side.peer.answer(offer)
+    assert caught.value.code == "invalid_sdp"
+    await side.peer.aclose()
+
+
+async def test_a_second_answer_is_refused() -> None:
+    side = Side()
+    async with RtcClient() as client:
+        await client.connect(side.peer.answer)
+        with pytest.raises(InvalidRequestError) as caught:
+            await side.peer.answer(await client.offer())
+        assert caught.value.code == "already_answered"
+        assert side.peer.connected
+    await side.peer.aclose()
+
+
+# --- ends ---
+
+
+async def test_a_vanished_client_is_noticed_within_six_seconds() -> None:
+    side = Side()
+    async with RtcClient() as client:
+        await client.connect(side.peer.answer)
+        await asyncio.sleep(0.5)
+        died_s = time.monotonic()
+        client.die()
+        await side.wait_ended(7.0)
+        assert side.reasons == ["peer_gone"]
+        assert 4.5 < side.ended_s - died_s < 6.0
+    await side.peer.aclose()
+
+
+async def test_a_client_that_sends_no_sound_at_all_stays() -> None:
+    side = Side(silence_deadline_s=2.5)
+    async with RtcClient() as client:
+        await client.connect(side.peer.answer)
+        await asyncio.sleep(0.3)
+        client.mute()
+        await asyncio.sleep(0.1)
+        packets = side.peer.stats.packets_received
+        await asyncio.sleep(3.5)
+        assert side.peer.stats.packets_received <= packets + 1
+        assert side.reasons == []
+        client.unmute()
+        client.say(click(0.2))
+        assert await settled(lambda: len(client.ear.onsets()) == 1, 3.0)
+    await side.peer.aclose()
+
+
+async def test_answers_to_consent_checks_alone_keep_a_client() -> None:
+    side = Side(silence_deadline_s=2.5)
+    async with RtcClient(channel=None) as client:
+        await client.connect(side.peer.answer)
+        transport: Any = client.connection.getTransceivers()[0].receiver.transport
+
+        async def nothing(data: bytes) -> None:
+            """No sound, no reports."""
+
+        transport._send_rtp = nothing
+        transport.transport._connection._query_consent_task.cancel()  # no checks of its own
+        await asyncio.sleep(4.0)
+        assert side.reasons == []
+        client.die()
+        await side.wait_ended(4.0)
+        assert side.reasons == ["peer_gone"]
+    await side.peer.aclose()
+
+
+async def test_a_connection_that_never_comes_up_ends_at_its_deadline() -> None:
+    side = Side(connect_deadline_s=1.0)
+    async with RtcClient() as client:
+        offer = await client.offer()
+        lines = [line for line in offer.splitlines() if not line.startswith(("a=candidate", "a=end-of"))]
+        lines.append("a=candidate:1 1 udp 2130706431 192.0.2.250 40000 typ host")
+        begin = time.monotonic()
+        await side.peer.answer("\r\n".join(lines) + "\r\n")  # its answer is thrown away
+        await side.wait_ended(3.0)
+        assert side.reasons == ["connect_timeout"]
+        assert 0.9 < side.ended_s - begin < 2.0
+    await side.peer.aclose()
+
+
+async def test_aclose_ends_a_live_call_for_both_sides() -> None:
+    side = Side()
+    async with RtcClient() as client:
+        await client.connect(side.peer.answer)
+        begin = time.monotonic()
+        await asyncio.gather(side.peer.aclose(), side.peer.aclose())
+        assert time.monotonic() - begin < 2.0
+        assert side.reasons == ["local_close"]
+        async with asyncio.timeout(2.0):
+            await client.closed.wait()
+        side.peer.send("too late")
+        await side.peer.add_candidate("a=candidate:1 1 udp 1 192.0.2.250 40000 typ host")
+
+
+async def test_a_client_that_gives_up_while_being_answered_leaves_nothing() -> None:
+    side = Side(ice=(IceServer(("stun:192.0.2.200:3478",)),))
+    async with RtcClient() as client:
+        answering = asyncio.create_task(side.peer.answer(await client.offer()))
+        await asyncio.sleep(0.2)
+        answering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await answering
+    assert side.reasons == ["local_close"]
+
+
+async def test_aclose_of_a_peer_never_used_does_nothing() -> None:
+    side = Side()
+    await side.peer.aclose()
+    assert side.reasons == []
+
+
+async def test_failing_callbacks_do_no_harm() -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    side = Side()
+    peer = Peer(
+        [], side.loop, on_audio=broken, on_message=broken, on_open_channel=broken, on_closed=broken, on_error=broken
+    )
+    async with RtcClient() as client:
+        await client.connect(peer.answer)
+        client.channel.send("x")  # type: ignore[union-attr]
+        assert await settled(lambda: peer.stats.audio_errors > 10)
+        assert peer.connected
+    await peer.aclose()
+
+
+async def test_twenty_calls_in_a_row_leave_nothing() -> None:
+    for _ in range(20):
+        side = Side()
+        async with RtcClient() as client:
+            await client.connect(side.peer.answer)
+        await side.peer.aclose()

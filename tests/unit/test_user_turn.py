@@ -1,0 +1,160 @@
+"""The user's side: readings, settled and late, become turns with one transcript each."""
+
+from dataclasses import dataclass, field
+
+from kame_core.errors import SpeechToTextError
+from kame_core.events import Event, PartialTranscript, SpeechStarted, SpeechStopped, TranscriptionFailed, Trouble
+from kame_core.hearing import EarState
+from kame_core.options import TurnDetection
+from kame_core.stt.base import RecognizerUpdate
+from kame_core.turns import Turns
+from kame_core.user_turn import UserTurn
+from tests.support.scripted_stt import ScriptedRecognizer
+
+
+@dataclass
+class Notes:
+    """Notes what it is told."""
+
+    log: list[str] = field(default_factory=list)
+    finals: list[str] = field(default_factory=list)
+
+    def turn_began(self) -> None:
+        self.log.append("began")
+
+    def turn_paused(self, speech_end_ms: int, *, opener: bool) -> None:
+        self.log.append("paused")
+
+    def turn_resumed(self) -> None:
+        self.log.append("resumed")
+
+    def turn_ended(self, speech_end_ms: int) -> None:
+        self.log.append("ended")
+
+    def turn_final(self, item_id: str, text: str, speech_end_ms: int) -> None:
+        self.log.append("final")
+        self.finals.append(text)
+
+    def turn_dropped(self, item_id: str) -> None:
+        self.log.append("dropped")
+
+    def transcript_changed(self, text: str, *, settled: bool) -> None:
+        pass
+
+    def overlap_began(self) -> None:
+        self.log.append("overlap")
+
+    def overlap_ended(self) -> None:
+        self.log.append("restored")
+
+    def barged_in(self) -> None:
+        self.log.append("barge-in")
+
+
+class Side:
+    """A user's side without sound: the test says what the ear and the recogniser report."""
+
+    def __init__(self) -> None:
+        self.now_ms = 0
+        self.events: list[Event] = []
+        self.notes = Notes()
+        self.recognizer = ScriptedRecognizer([""])
+        self.turns = Turns(TurnDetection())
+        self.user = UserTurn(self.turns, self.recognizer, self.notes, self.events.append, lambda: self.now_ms)
+        self._silence_ms = 0
+
+    def speak(self, duration_ms: int) -> None:
+        for _ in range(duration_ms // 32):
+            self.now_ms += 32
+            self._silence_ms = 0
+            self.user.ear(EarState(True, 0, 0))
+
+    def hush(self, duration_ms: int) -> None:
+        for _ in range(duration_ms // 32):
+            self.now_ms += 32
+            self._silence_ms += 32
+            self.user.ear(EarState(self._silence_ms <= 64, self._silence_ms, 0))
+
+    def read(self, text: str, *, settled: bool = False, utterance: int = 0) -> None:
+        self.user.reading(RecognizerUpdate(utterance, text, settled))
+
+
+async def test_a_turn_waits_for_its_settled_transcript() -> None:
+    side = Side()
+    side.speak(960)
+    side.read("what is two plus")
+    side.hush(1600)
+    assert side.notes.log == ["began", "paused", "ended"]
+    side.read("what is two plus three", settled=True)
+    assert side.notes.finals == ["what is two plus three"]
+    assert side.recognizer.utterance == 1
+
+
+async def test_a_recogniser_that_never_settles_does_not_hold_the_turn() -> None:
+    side = Side()
+    side.speak(960)
+    side.read("what is two plus three")
+    side.hush(2600)
+    assert side.notes.finals == ["what is two plus three"]
+
+
+async def test_readings_of_an_utterance_that_is_over_are_ignored() -> None:
+    side = Side()
+    side.speak(960)
+    side.hush(192)
+    side.read("what is two plus three", settled=True)
+    side.hush(640)
+    assert side.notes.log[-1] == "final"
+    before = len(side.events)
+    side.read("what is two plus three and a", utterance=0)
+    assert len(side.events) == before
+    side.speak(320)
+    side.read("and four", utterance=1)
+    assert side.user.text == "and four"
+
+
+async def test_going_on_while_the_transcript_is_awaited_is_still_the_same_turn() -> None:
+    side = Side()
+    side.speak(960)
+    side.read("what is the capital")
+    side.hush(800)
+    assert side.notes.log == ["began", "paused", "ended"]
+    side.speak(640)
+    side.hush(200)
+    side.read("what is the capital of france", settled=True)
+    side.hush(640)
+    assert side.notes.log == ["began", "paused", "ended", "resumed", "paused", "ended", "final"]
+    assert len([event for event in side.events if isinstance(event, SpeechStarted)]) == 1
+    assert side.recognizer.flushes == 2
+
+
+async def test_partials_are_told_once_each_and_speech_end_is_the_sounds() -> None:
+    side = Side()
+    side.speak(960)
+    for text in ("what", "what", "what is"):
+        side.read(text)
+    side.hush(192)
+    side.read("what is up now", settled=True)
+    side.hush(640)
+    texts = [event.text for event in side.events if isinstance(event, PartialTranscript)]
+    assert texts == ["what", "what is", "what is up now"]
+    stopped = next(event for event in side.events if isinstance(event, SpeechStopped))
+    assert stopped.speech_end_ms == 960
+
+
+async def test_a_crash_is_told_with_the_turn_it_cost() -> None:
+    side = Side()
+    side.speak(640)
+    fault = SpeechToTextError("The recogniser crashed. It was started again.", code="stt_crashed")
+    side.user.reading(RecognizerUpdate(0, "", fault=fault))
+    assert [type(event) for event in side.events] == [SpeechStarted, Trouble, TranscriptionFailed]
+
+
+async def test_taking_back_what_was_said_ends_the_turn_without_a_trace() -> None:
+    side = Side()
+    side.speak(640)
+    side.read("never")
+    side.user.clear()
+    side.hush(2000)
+    assert side.notes.log == ["began", "dropped"]
+    assert side.user.item_id is None
