@@ -22,7 +22,7 @@ CLOSE_DEADLINE_S = 5.0
 LAST_WORDS_S = 0.1
 """Time for a last message to leave before the connection is closed."""
 
-HUNG_UP = "hung_up"
+HUNG_UP = "hangup"
 CONVERSATION_ENDED = "conversation_ended"
 TIME_LIMIT = "time_limit"
 SHUTDOWN = "server_shutdown"

@@ -116,8 +116,8 @@ async def test_a_lost_client_comes_back_to_its_conversation(server: RunningServe
     async with RtcClient() as first:
         token = await with_grace(server, first, {"grace_s": 10})
         conversation = (await first.event("session.created"))["session"]["kame"]["conversation_id"]
-        await first.hang_up()
-        async with asyncio.timeout(3):
+        first.die()
+        async with asyncio.timeout(7):
             await server.calls.idle()
         assert server.calls.counts()["conversations"] == 1
     async with RtcClient() as second:
@@ -149,13 +149,20 @@ async def test_a_client_may_come_back_before_its_loss_is_noticed(server: Running
 async def test_hanging_up_by_url_ends_also_a_conversation_that_waits(server: RunningServer) -> None:
     async with RtcClient() as client:
         await with_grace(server, client, {"grace_s": 10})
-        await client.hang_up()  # as a page that is left: the connection closes first, then its DELETE arrives
-        async with asyncio.timeout(3):
+        client.die()
+        async with asyncio.timeout(7):
             await server.calls.idle()
         assert server.calls.counts()["conversations"] == 1
         assert await client.delete() == 200
         await conversations_end(server, 2.0)
         assert await client.delete() == 404
+
+
+async def test_hanging_up_ends_the_conversation_whatever_its_grace(server: RunningServer) -> None:
+    async with RtcClient() as client:
+        await with_grace(server, client, {"grace_s": 10})
+        await client.hang_up()
+        await conversations_end(server, 2.0)
 
 
 async def test_two_conversations_do_not_mix(server: RunningServer) -> None:

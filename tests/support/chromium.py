@@ -17,8 +17,7 @@ CAPTURE_RATE_HZ = 24_000
 MICROPHONE_RATE_HZ = 48_000
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
-_CAPTURE = (
-    """
+_CAPTURE = """
 (() => {
   const worklet = `registerProcessor('capture', class extends AudioWorkletProcessor {
     process([input]) { if (input[0]) this.port.postMessage(input[0].slice()); return true; } });`;
@@ -57,9 +56,7 @@ _CAPTURE = (
     return null;
   };
 })();
-"""
-    % CAPTURE_RATE_HZ
-)
+""".replace("CAPTURE_RATE_HZ", str(CAPTURE_RATE_HZ))
 
 
 def chromium_path() -> str | None:

@@ -300,7 +300,7 @@ FACTS: list[tuple[events.Event, dict[str, object]]] = [
         events.Trouble(1, ChatModelError("The LLM is away.")),
         {"type": "kame.trouble", "code": "llm_failed", "message": "The LLM is away.", "fatal": False, "at_ms": 1},
     ),
-    (events.ConversationEnded(1, "hung_up"), {"type": "kame.ended", "reason": "hung_up", "at_ms": 1}),
+    (events.ConversationEnded(1, "hangup"), {"type": "kame.ended", "reason": "hangup", "at_ms": 1}),
 ]
 
 
