@@ -1,13 +1,12 @@
 """`create_app`: routes, keys, middlewares and the lives of what the server owns; nothing else."""
 
 import asyncio
-import secrets
 import time
 from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from app.admission import AccessPolicy, ClientSecrets
+from app.admission import AccessPolicy, ClientSecrets, signing_key_of
 from app.calls import MAX_MULTIPART_BYTES, CallRoutes
 from app.engines import EngineRoom
 from app.middleware import api_errors, cross_origin, security_headers
@@ -40,8 +39,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None, room: EngineRo
     room = room or EngineRoom(settings, clock)
     calls = CallRegistry(settings, room, clock)
     lag = LoopLag(clock)
-    server_key = settings.api_key.get_secret_value().encode() if settings.api_key else None
-    client_secrets = ClientSecrets(server_key or secrets.token_bytes(32), time.time)
+    client_secrets = ClientSecrets(signing_key_of(settings.api_key), time.time)
     policy = AccessPolicy(
         client_secrets,
         settings.api_key,

@@ -205,8 +205,10 @@ class CallRegistry:
             self._refused += 1
             raise CapacityError("All lines are busy. Try again in a little while.")
 
-    def session(self, asked: Mapping[str, Any], model: str = "") -> SessionState:
-        """The session a call gets that asks for this.
+    def session(
+        self, asked: Mapping[str, Any], model: str = "", options: ConversationOptions | None = None
+    ) -> SessionState:
+        """The session a call gets that asks for this, on top of `options` (default: those of the settings).
 
         Raises:
             InvalidRequestError: it asks for what is not to be had.
@@ -214,7 +216,8 @@ class CallRegistry:
         settings = self._settings
         defaults = SessionDefaults(
             model=model or self._room.model,
-            options=ConversationOptions(
+            options=options
+            or ConversationOptions(
                 mode=settings.mode,
                 language=settings.language,
                 voice=settings.voice,
@@ -249,6 +252,9 @@ class CallRegistry:
             answer = await peer.answer(request.sdp)
             if not request.echo:
                 conversation = await self._converse(session)
+                if session.resume_token is not None:  # it goes on with what was agreed before
+                    session = self.session(request.session, request.model, conversation.options)
+                    conversation.set_options(session.options)
             if self._draining:
                 raise UnavailableError("The server is going down.", code="shutting_down", retryable=True)
         except BaseException:
