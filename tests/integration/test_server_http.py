@@ -285,7 +285,8 @@ async def test_a_client_secret_opens_calls_but_mints_none(keyed: RunningServer, 
 
 
 async def test_an_expired_client_secret_is_told_apart(keyed: RunningServer, http: aiohttp.ClientSession) -> None:
-    an_hour_ago = ClientSecrets(signing_key_of(SecretStr(KEY)), lambda: time.time() - 3600)  # the same key signs in every process
+    signing_key = signing_key_of(SecretStr(KEY))  # the same in every process
+    an_hour_ago = ClientSecrets(signing_key, lambda: time.time() - 3600)
     headers = bearer(an_hour_ago.mint({}, 60).value) | {"Content-Type": "application/sdp"}
     async with http.post(keyed.url(CALLS), data=b"v=0", headers=headers) as response:
         assert (response.status, (await error_of(response))["code"]) == (401, "expired_api_key")
