@@ -110,7 +110,6 @@ async def nothing_missing(client: RtcClient) -> None:
     line = client.ear.line
     passed_s = client.ear.arrivals[-1][0] - client.ear.arrivals[0][0]
     assert abs(line.size / 24_000 - passed_s) < 0.06 + PIECE_SAMPLES / 24_000
-    assert client.outgoing.errors == 0
     assert max(client.ear.gaps_ms) < 60
     assert np.max(np.abs(line)) <= 1.0
     assert level_dbfs(line) > -60 or "kame.spoken" not in client.kinds()

@@ -1,6 +1,6 @@
-"""The GPU front end's packages are installed for every test run and fit together; their absence fails, it does not skip.
+"""The GPU front end's packages are installed for every test run and fit together; without them this fails, not skips.
 
-moshi is installed without its own pins (see requirements-gpu.txt), so that it works with this torch is shown, not assumed.
+moshi is installed without its own pins (see requirements-gpu.txt): that it works with this torch is shown, not assumed.
 """
 
 import importlib.metadata

@@ -1,0 +1,44 @@
+"""README's example, run as it stands there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from kame_core.audio import SAMPLE_RATE_HZ, level_dbfs, read_audio, silence, write_wav
+from tests.support.speech import say
+from tests.support.understanding import understood
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def test_a_wav_file_is_answered_with_a_wav_file(tmp_path: Path) -> None:
+    example = re.search(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    assert example is not None
+    code = example[1]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+    question = np.concatenate(
+        [silence(SAMPLE_RATE_HZ // 2), say("what is the capital of france"), silence(SAMPLE_RATE_HZ // 2)]
+    )
+    write_wav(tmp_path / "question.wav", question)
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert run.stderr == ""
+    said = run.stdout.splitlines()
+    assert said[0] == "user: what is the capital of france"
+    assert said[1].startswith("assistant: ")
+    assert "Paris is the capital of France." in said[1]
+    answer = read_audio(tmp_path / "answer.wav")
+    assert level_dbfs(answer) > -40
+    assert {"capital", "france"} <= set(understood(answer))
