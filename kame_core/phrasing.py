@@ -4,6 +4,7 @@ English word lists; in other languages the length of the pause decides alone.
 """
 
 import re
+import unicodedata
 from enum import StrEnum
 
 
@@ -31,6 +32,7 @@ _SHORT_TURNS = re.compile(
     r"good bye|yes|no|stop|never mind|(?:please )?repeat(?: that)?(?: please)?|say that again(?: please)?|"
     r"how are you|who are you|what can you do)"
 )
+_EDGE_MARKS = ".,!?;:…\"'()[]«»“”‘’¿¡。、！？，"
 
 
 class Ending(StrEnum):
@@ -47,8 +49,9 @@ def words_of(text: str) -> list[str]:
 
 
 def normalised(text: str) -> str:
-    """Text for comparing what was asked: lower case, no punctuation, single spaces."""
-    return " ".join(words_of(text))
+    """Text for comparing questions: case, spacing and marks at the edges of words do not count, signs in them do."""
+    words = (word.strip(_EDGE_MARKS) for word in unicodedata.normalize("NFKC", text).casefold().split())
+    return " ".join(word for word in words if word)
 
 
 def ending_of(text: str) -> Ending:

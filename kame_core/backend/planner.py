@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import logging
 import secrets
-import unicodedata
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -23,6 +22,7 @@ from kame_core.backend.prompt import PromptContext, build_messages
 from kame_core.clock import Clock
 from kame_core.errors import ChatModelError, KameError
 from kame_core.events import CandidateFailed, CandidateFinished, CandidateStarted, CandidateText, Event
+from kame_core.phrasing import normalised
 
 logger = logging.getLogger(__name__)
 
@@ -35,13 +35,6 @@ _DEADLINE_MARGIN_S = 1.0
 """Chat models keep their own deadlines; this one is for those that do not."""
 _CHARS_PER_TOKEN = 4
 _CLOSE_DEADLINE_S = 2.0
-_EDGE_MARKS = ".,!?;:…\"'()[]«»“”‘’¿¡。、！？，"
-
-
-def normalised(text: str) -> str:
-    """Text for comparing questions: case, spacing and marks at the edges of words do not count, signs in them do."""
-    words = (word.strip(_EDGE_MARKS) for word in unicodedata.normalize("NFKC", text).casefold().split())
-    return " ".join(word for word in words if word)
 
 
 class _State(Enum):
@@ -394,4 +387,4 @@ def _as_kame_error(error: Exception) -> KameError:
     return ChatModelError("The language model failed unexpectedly. Try again; the server's log names the fault.")
 
 
-__all__ = ["DEFAULT_BUDGETS", "Planner", "PlannerBudgets", "normalised"]
+__all__ = ["DEFAULT_BUDGETS", "Planner", "PlannerBudgets"]

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from kame_core.backend.base import ChatMessage, ChatModel, ChatRequest, Finish, Usage
-from kame_core.backend.planner import DEFAULT_BUDGETS, Planner, PlannerBudgets, normalised
+from kame_core.backend.planner import DEFAULT_BUDGETS, Planner, PlannerBudgets
 from kame_core.backend.prompt import PromptContext
 from kame_core.clock import VirtualClock, run_virtual
 from kame_core.errors import ChatModelError, KameError
@@ -575,18 +575,3 @@ class TestBudgets:
         request = model.calls[0].request
         assert sum(len(message.content) for message in request.messages) <= 4000
         assert (request.max_tokens, request.deadline_s, request.first_token_deadline_s) == (77, 9.0, 3.0)
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("What is it?", "what is  it", True),
-        ("It costs 3.5 euros.", "it costs 3.5 euros", True),
-        ("It costs 3.5 euros", "it costs 35 euros", False),
-        ("what is 3 - 4", "what is 3 + 4", False),
-        ("don't", "dont", False),
-        ("«Ça va ?»", "ça va", True),
-    ],
-)
-def test_what_counts_as_the_same_question(one: str, other: str, same: bool) -> None:
-    assert (normalised(one) == normalised(other)) is same

@@ -1,0 +1,56 @@
+"""Word lists of the turn rules, and when two questions are the same."""
+
+import pytest
+
+from kame_core.phrasing import Ending, ending_of, is_backchannel, normalised, takes_the_turn
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("What is it?", "what is  it", True),
+        ("It costs 3.5 euros.", "it costs 3.5 euros", True),
+        ("It costs 3.5 euros", "it costs 35 euros", False),
+        ("what is 3 - 4", "what is 3 + 4", False),
+        ("don't", "dont", False),
+        ("«Ça va ?»", "ça va", True),
+    ],
+)
+def test_what_counts_as_the_same_question(one: str, other: str, same: bool) -> None:
+    assert (normalised(one) == normalised(other)) is same
+
+
+@pytest.mark.parametrize(
+    ("text", "ending"),
+    [
+        ("what is the capital of france", Ending.FINISHED),
+        ("how many feet are in a mile", Ending.FINISHED),
+        ("thank you", Ending.FINISHED),
+        ("I live in Paris.", Ending.FINISHED),
+        ("what is the capital of", Ending.OPEN),
+        ("what is two plus", Ending.OPEN),
+        ("i went home and", Ending.OPEN),
+        ("well, you know,", Ending.OPEN),
+        ("the weather was nice yesterday", Ending.UNKNOWN),
+        ("", Ending.UNKNOWN),
+    ],
+)
+def test_how_a_partial_ends(text: str, ending: Ending) -> None:
+    assert ending_of(text) is ending
+
+
+@pytest.mark.parametrize("text", ["mm-hm", "Yeah.", "uh huh", "okay right", "I see"])
+def test_listeners_noises_take_no_turn(text: str) -> None:
+    assert is_backchannel(text)
+    assert not takes_the_turn(text)
+
+
+@pytest.mark.parametrize("text", ["stop", "no wait", "what about spain", "yeah but why", "okay stop please"])
+def test_content_takes_the_turn(text: str) -> None:
+    assert takes_the_turn(text)
+
+
+@pytest.mark.parametrize("text", ["", "spain"])
+def test_one_content_word_alone_is_not_enough(text: str) -> None:
+    assert not takes_the_turn(text)
+    assert not is_backchannel(text)
