@@ -48,9 +48,10 @@ def build_whisper(
     draw = _Draw(np.random.default_rng(seed), scale, size.width)
     spec = whisper_spec.WhisperSpec(size.layers, size.heads, size.layers, size.heads)
     draw.encoder(spec.encoder)
-    spoken = [tokenizer.token_to_id(token) for token in (*_SYLLABLES, "<|endoftext|>")]
-    draw.decoder(spec.decoder, tokenizer.get_vocab_size(), spoken)
-    by_id = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+    vocabulary = tokenizer.get_vocab()
+    spoken = [vocabulary[token] for token in (*_SYLLABLES, "<|endoftext|>")]
+    draw.decoder(spec.decoder, len(vocabulary), spoken)
+    by_id = sorted(vocabulary.items(), key=lambda entry: entry[1])
     spec.register_vocabulary(["" if token == _BIGGEST_TOKEN else token for token, _ in by_id])
     spec.config.lang_ids = sorted(tokenizer.token_to_id(f"<|{code}|>") for code in _LANGUAGE_CODES)
     spec.config.suppress_ids = []

@@ -1,0 +1,510 @@
+"""Whisper speech-to-text with a real, tiny, randomly initialised model: what it reads is random, how it goes is not."""
+
+import asyncio
+import shutil
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import faster_whisper
+import numpy as np
+import pytest
+
+from kame_core.audio import Samples, silence
+from kame_core.errors import SpeechToTextError
+from kame_core.stt.base import Recognizer, RecognizerUpdate, SpeechToText
+from kame_core.stt.faster_whisper import FasterWhisperSpeechToText, WhisperRecognizer
+from kame_core.stt.local_agreement import LocalAgreement
+from kame_core.stt.whisper_reader import Reading, WhisperReader
+from tests.support.tiny_whisper import build_whisper
+
+RATE_HZ = 16_000
+PIECE_SAMPLES = 512
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_whisper(tmp_path_factory.mktemp("whisper"))
+
+
+@pytest.fixture(scope="module")
+def english_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_whisper(tmp_path_factory.mktemp("whisper-en"), multilingual=False)
+
+
+@asynccontextmanager
+async def engine(model: Path, **options: Any) -> AsyncIterator[FasterWhisperSpeechToText]:
+    stt = FasterWhisperSpeechToText(model, device="cpu", **options)
+    try:
+        yield stt
+    finally:
+        await stt.aclose()
+
+
+def speech(seconds: float, seed: int = 1) -> Samples:
+    """Syllable-like noise bursts, float32 16 kHz."""
+    count = round(seconds * RATE_HZ)
+    envelope = 0.5 + 0.5 * np.sin(2 * np.pi * 4 * np.arange(count) / RATE_HZ)
+    noise = np.random.default_rng(seed).standard_normal(count)
+    return (0.1 * envelope * noise).astype(np.float32)
+
+
+def push(recognizer: Recognizer, sound: Samples) -> None:
+    for start in range(0, sound.size, PIECE_SAMPLES):
+        recognizer.push(sound[start : start + PIECE_SAMPLES])
+
+
+class Reader:
+    """Takes a recogniser's updates one by one, or all that come within a time."""
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        self._updates = recognizer.updates()
+
+    async def next(self) -> RecognizerUpdate:
+        async with asyncio.timeout(20):
+            return await anext(self._updates)
+
+    async def settled(self) -> RecognizerUpdate:
+        while not (update := await self.next()).settled:
+            pass
+        return update
+
+    async def within(self, seconds: float) -> list[RecognizerUpdate]:
+        updates: list[RecognizerUpdate] = []
+        task = asyncio.ensure_future(anext(self._updates))
+        async with asyncio.timeout(20):
+            while (await asyncio.wait([task], timeout=seconds))[0]:
+                updates.append(task.result())
+                task = asyncio.ensure_future(anext(self._updates))
+        task.cancel()
+        await asyncio.wait([task])
+        return updates
+
+
+class Gate:
+    """Stands in for the model's reading: each call waits until it is let through, and is written down."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, bool]] = []
+        self.begun = threading.Semaphore(0)
+        self._through = threading.Semaphore(0)
+
+    def read(self, _: WhisperReader, pieces: tuple[Samples, ...], language: str, *, settled: bool) -> Reading:
+        self.calls.append((sum(piece.size for piece in pieces), settled))
+        self.begun.release()
+        assert self._through.acquire(timeout=20)
+        return Reading(f"reading {len(self.calls)}", language)
+
+    def open(self, times: int = 1) -> None:
+        self._through.release(times)
+
+    async def busy(self) -> None:
+        async with asyncio.timeout(20):
+            while not self.begun.acquire(blocking=False):
+                await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    gate = Gate()
+    monkeypatch.setattr(WhisperReader, "read", lambda *args, **kwargs: gate.read(*args, **kwargs))
+    yield gate
+    gate.open(100)
+
+
+# --- with the model ---
+
+
+async def test_loading_is_idempotent_and_says_where_it_runs(model: Path) -> None:
+    async with engine(model) as stt:
+        typed: SpeechToText = stt
+        assert (typed.name, stt.running_on) == ("faster-whisper", "")
+        await asyncio.gather(stt.load(), stt.load())
+        assert stt.running_on == "cpu int8"
+        assert sum(thread.name.startswith("whisper") for thread in threading.enumerate()) == 1
+
+
+async def test_partials_come_while_speech_goes_on(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readings: list[tuple[str, bool]] = []
+    read = WhisperReader.read
+
+    def recorded(*args: Any, settled: bool, **kwargs: Any) -> Reading:
+        reading = read(*args, settled=settled, **kwargs)
+        readings.append((reading.text, settled))
+        return reading
+
+    monkeypatch.setattr(WhisperReader, "read", recorded)
+    sound = speech(4.0)
+    async with engine(model) as stt:
+        recognizer = await stt.open("en")
+        reader = Reader(recognizer)
+        partials = []
+        for start in range(0, sound.size, RATE_HZ // 2):
+            push(recognizer, sound[start : start + RATE_HZ // 2])
+            partials += await reader.within(0.3)
+        recognizer.flush()
+        settled = await reader.settled()
+    assert len(partials) >= 4
+    assert all(update.utterance == 0 and update.text and not update.settled for update in partials)
+    agreement = LocalAgreement()
+    expected = []
+    for text, was_settled in readings[:-1]:
+        before = agreement.stable
+        assert not was_settled
+        expected.append(agreement.push(text))
+        assert expected[-1].startswith(before)
+    assert [update.text for update in partials] == expected
+    assert agreement.stable  # the random model does agree with itself on this sound
+    assert readings[-1] == (settled.text, True)
+
+
+@pytest.mark.parametrize("seconds", [0.4, 3.0])
+async def test_the_settled_reading_is_the_librarys_own_of_all_sound(model: Path, seconds: float) -> None:
+    sound = speech(seconds)
+    whisper = faster_whisper.WhisperModel(str(model), device="cpu", compute_type="int8", cpu_threads=1)
+    options = {"temperature": 0.0, "without_timestamps": True, "condition_on_previous_text": False}
+    segments, _ = whisper.transcribe(
+        sound, language="en", beam_size=5, max_new_tokens=16 + sound.size * 40 // RATE_HZ, **options
+    )
+    expected = "".join(segment.text for segment in segments).strip()
+    async with engine(model) as stt:
+        recognizer = await stt.open("en-GB")
+        reader = Reader(recognizer)
+        push(recognizer, sound[: sound.size // 2])
+        recognizer.flush()
+        first = await reader.settled()
+        push(recognizer, sound[sound.size // 2 :])
+        recognizer.flush()
+        assert await reader.settled() == RecognizerUpdate(0, expected, settled=True)
+        assert first.text
+        assert first.text != expected
+        assert await reader.within(0.2) == []
+
+
+async def test_nothing_and_silence_settle_empty(model: Path) -> None:
+    async with engine(model) as stt:
+        recognizer = await stt.open("en")
+        reader = Reader(recognizer)
+        recognizer.flush()
+        assert await reader.next() == RecognizerUpdate(0, "", settled=True)
+        push(recognizer, silence(2 * RATE_HZ))
+        recognizer.flush()
+        assert await reader.next() == RecognizerUpdate(0, "", settled=True)
+        assert await reader.within(0.2) == []
+
+
+async def test_a_detected_language_stays_for_the_utterance(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    read = WhisperReader.read
+
+    def recorded(self: WhisperReader, pieces: Any, language: str, *, settled: bool) -> Reading:
+        asked.append(language)
+        return read(self, pieces, language, settled=settled)
+
+    monkeypatch.setattr(WhisperReader, "read", recorded)
+    async with engine(model) as stt:
+        recognizer = await stt.open("auto")
+        reader = Reader(recognizer)
+        for _ in range(2):
+            recognizer.push(speech(3.5))
+            recognizer.flush()
+            await reader.settled()
+        recognizer.commit()
+        recognizer.push(speech(1.0))
+        recognizer.flush()
+        await reader.settled()
+    assert asked[0] == ""
+    assert len(asked[1]) == 2
+    assert asked[2] == ""
+
+
+async def test_languages(model: Path, english_model: Path) -> None:
+    async with engine(model) as stt:
+        for tag in ("en", "pt-BR", "nb", "zh_CN", ""):
+            await stt.open(tag)
+        with pytest.raises(SpeechToTextError, match="'xx'") as unknown:
+            await stt.open("xx")
+        assert (unknown.value.code, unknown.value.retryable) == ("unsupported_language", False)
+    async with engine(english_model) as stt:
+        recognizer = await stt.open("auto")
+        recognizer.push(speech(1.0))
+        recognizer.flush()
+        assert (await Reader(recognizer).settled()).text
+        with pytest.raises(SpeechToTextError, match="only English"):
+            await stt.open("de")
+
+
+async def test_models_that_cannot_be_used(model: Path, tmp_path: Path) -> None:
+    async with engine(tmp_path / "nothing") as stt:
+        with pytest.raises(SpeechToTextError, match="no Whisper model nothing") as missing:
+            await stt.load()
+        assert missing.value.code == "model_missing"
+    bare = shutil.copytree(model, tmp_path / "bare")
+    (bare / "tokenizer.json").unlink()
+    async with engine(bare) as stt:
+        with pytest.raises(SpeechToTextError, match=r"lacks tokenizer\.json"):
+            await stt.open("en")
+    for name, content in (("model.bin", b"no model"), ("tokenizer.json", b"{}")):
+        broken = shutil.copytree(model, tmp_path / name)
+        (broken / name).write_bytes(content)
+        async with engine(broken) as stt:
+            with pytest.raises(SpeechToTextError, match="cannot be loaded on cpu") as unusable:
+                await stt.open("en")
+            assert unusable.value.code == "model_unusable"
+
+
+async def test_without_cuda_auto_takes_the_cpu(model: Path) -> None:
+    import ctranslate2
+
+    if ctranslate2.get_cuda_device_count():
+        pytest.skip("there is a CUDA device")
+    stt = FasterWhisperSpeechToText(model)
+    await stt.load()
+    assert stt.running_on == "cpu int8"
+    await stt.aclose()
+    stt = FasterWhisperSpeechToText(model, device="cuda")
+    with pytest.raises(SpeechToTextError, match="cannot be loaded on cuda"):
+        await stt.load()
+    await stt.aclose()
+
+
+# --- order and fairness, with readings held back ---
+
+
+async def test_a_commit_takes_back_what_was_asked(model: Path, gate: Gate) -> None:
+    async with engine(model) as stt:
+        recognizer = await stt.open("en")
+        reader = Reader(recognizer)
+        push(recognizer, speech(1.0))
+        await gate.busy()
+        recognizer.flush()
+        recognizer.commit()
+        gate.open()
+        assert await reader.within(0.2) == []
+        recognizer.push(speech(0.2))
+        recognizer.flush()
+        gate.open()
+        assert await reader.next() == RecognizerUpdate(1, "reading 2", settled=True)
+    assert gate.calls[1] == (round(0.2 * RATE_HZ), True)
+
+
+async def test_unread_settled_readings_go_with_their_utterance(model: Path, gate: Gate) -> None:
+    gate.open(3)
+    async with engine(model) as stt:
+        recognizer = await stt.open("en")
+        recognizer.push(speech(0.2))
+        recognizer.flush()
+        await gate.busy()
+        await asyncio.sleep(0.1)
+        recognizer.commit()
+        recognizer.flush()
+        assert await Reader(recognizer).next() == RecognizerUpdate(1, "", settled=True)
+
+
+async def test_new_sound_waits_as_one_wish_and_a_flush_takes_its_place(model: Path, gate: Gate) -> None:
+    async with engine(model) as stt:
+        recognizer = await stt.open("en")
+        reader = Reader(recognizer)
+        push(recognizer, speech(1.0))
+        await gate.busy()
+        push(recognizer, speech(3.0))
+        recognizer.flush()
+        push(recognizer, speech(1.0))
+        recognizer.flush()
+        gate.open(2)
+        assert [update.settled for update in await reader.within(0.3)] == [False, True, True]
+    assert [settled for _, settled in gate.calls] == [False, True]
+    assert gate.calls[1][0] == 5 * RATE_HZ
+
+
+async def test_pauses_go_first_and_recognisers_take_turns(model: Path, gate: Gate) -> None:
+    async with engine(model) as stt:
+        first, second, third, fourth = [await stt.open("en") for _ in range(4)]
+        first.push(speech(0.6))
+        await gate.busy()
+        second.push(speech(0.7))
+        first.push(speech(10.0))
+        third.push(speech(0.8))
+        fourth.push(speech(0.3))
+        fourth.flush()
+        for _ in range(4):
+            gate.open()
+            await gate.busy()
+        gate.open()
+    samples = [count for count, _ in gate.calls]
+    assert samples == [round(seconds * RATE_HZ) for seconds in (0.6, 0.3, 0.7, 0.8, 10.6)]
+
+
+async def test_partials_pause_in_proportion_to_what_they_cost(model: Path, gate: Gate) -> None:
+    async with engine(model) as stt:
+        recognizer = await stt.open("en")
+        push(recognizer, speech(0.6))
+        await gate.busy()
+        await asyncio.sleep(0.8)  # a reading of 0.8 s: the next is due after 1.2 s of sound
+        gate.open()
+        await Reader(recognizer).next()
+        push(recognizer, speech(1.0))
+        await asyncio.sleep(0.05)
+        assert len(gate.calls) == 1
+        push(recognizer, speech(2.0))
+        await gate.busy()
+
+
+async def test_sound_is_bounded_at_30_s(model: Path, gate: Gate) -> None:
+    async with engine(model) as stt:
+        recognizer = await stt.open("en")
+        push(recognizer, speech(40.0))
+        recognizer.push(speech(1.001))
+        recognizer.flush()
+        gate.open()
+        await Reader(recognizer).settled()
+    assert gate.calls == [(30 * RATE_HZ, True)]
+
+
+async def test_a_newer_reading_replaces_an_unread_one(model: Path, gate: Gate) -> None:
+    async with engine(model) as stt:
+        recognizer = await stt.open("en")
+        for _ in range(3):
+            push(recognizer, speech(2.0))
+            await gate.busy()
+            gate.open()
+            await asyncio.sleep(0.05)
+        reader = Reader(recognizer)
+        assert (await reader.next()).text == "reading 3"
+        assert await reader.within(0.1) == []
+
+
+async def test_closing_does_not_wait_for_the_model(model: Path, gate: Gate) -> None:
+    async with engine(model) as stt:
+        closed, open_still = await stt.open("en"), await stt.open("en")
+        reader = Reader(closed)
+        push(closed, speech(1.0))
+        await gate.busy()
+        async with asyncio.timeout(2):
+            waiting = asyncio.create_task(reader.next())
+            await asyncio.sleep(0)
+            await closed.aclose()
+            await closed.aclose()
+            with pytest.raises(StopAsyncIteration):
+                await waiting
+        closed.push(speech(1.0))
+        closed.flush()
+        open_still.push(speech(0.2))
+        open_still.flush()
+        gate.open(2)
+        assert (await Reader(open_still).next()).settled
+    assert len(gate.calls) == 2
+
+
+async def test_closing_the_engine_during_a_reading(model: Path, gate: Gate) -> None:
+    stt = FasterWhisperSpeechToText(model, device="cpu")
+    recognizer = await stt.open("en")
+    push(recognizer, speech(1.0))
+    await gate.busy()
+    async with asyncio.timeout(2):
+        await stt.aclose()
+        await stt.aclose()
+    assert [update async for update in recognizer.updates()] == []
+    with pytest.raises(SpeechToTextError, match="closed"):
+        await stt.open("en")
+    gate.open()
+
+
+# --- trouble ---
+
+
+async def test_a_failed_reading_is_told_and_the_next_works(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with engine(model) as stt:
+        recognizer = await stt.open("en")
+        reader = Reader(recognizer)
+        with monkeypatch.context() as broken:
+            broken.setattr(faster_whisper.WhisperModel, "transcribe", _broken)
+            push(recognizer, speech(0.6))
+            partial = await reader.next()
+            recognizer.flush()
+            settled = await reader.next()
+        assert isinstance(partial.fault, SpeechToTextError)
+        assert (partial.fault.code, partial.fault.retryable, partial.settled) == ("stt_failed", True, False)
+        assert settled.fault is not None
+        assert settled.settled
+        recognizer.flush()
+        mended = await reader.next()
+        assert mended.fault is None
+        assert mended.text
+
+
+async def test_a_fault_keeps_what_was_understood_before(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with engine(model) as stt:
+        recognizer = await stt.open("en")
+        reader = Reader(recognizer)
+        push(recognizer, speech(1.0))
+        before = await reader.next()
+        monkeypatch.setattr(faster_whisper.WhisperModel, "transcribe", _broken)
+        recognizer.flush()
+        failed = await reader.settled()
+    assert failed.fault is not None
+    assert failed.text == before.text != ""
+
+
+def _broken(*args: object, **kwargs: object) -> None:
+    raise RuntimeError("CUDA failed with error out of memory")
+
+
+async def _read_as(
+    stt: FasterWhisperSpeechToText, monkeypatch: pytest.MonkeyPatch, *segments: SimpleNamespace
+) -> tuple[WhisperRecognizer, list[dict[str, Any]]]:
+    """A recogniser whose model says these things, one each call, the last again; and how it was asked."""
+    recognizer = await stt.open("en")
+    asked: list[dict[str, Any]] = []
+
+    def transcribe(_: object, sound: Samples, **options: Any) -> tuple[list[SimpleNamespace], SimpleNamespace]:
+        asked.append(options)
+        return [segments[min(len(asked), len(segments)) - 1]], SimpleNamespace(language="en")
+
+    monkeypatch.setattr(faster_whisper.WhisperModel, "transcribe", transcribe)
+    return recognizer, asked
+
+
+def _segment(text: str, no_speech: float = 0.01, logprob: float = -0.2, compression: float = 1.0) -> SimpleNamespace:
+    return SimpleNamespace(text=text, no_speech_prob=no_speech, avg_logprob=logprob, compression_ratio=compression)
+
+
+@pytest.mark.parametrize(
+    ("segment", "text"),
+    [
+        (_segment(" Thank you."), "Thank you."),
+        (_segment(" Thank you.", no_speech=0.4), ""),
+        (_segment(" Thanks for watching!", logprob=-0.9), ""),
+        (_segment(" Thank you for the music.", no_speech=0.4), "Thank you for the music."),
+        (_segment(" What  is\nthis?\ufffd"), "What is this?"),
+    ],
+)
+async def test_stock_phrases_are_believed_only_when_sure(
+    model: Path, monkeypatch: pytest.MonkeyPatch, segment: SimpleNamespace, text: str
+) -> None:
+    async with engine(model) as stt:
+        recognizer, asked = await _read_as(stt, monkeypatch, segment)
+        recognizer.push(speech(0.3))
+        recognizer.flush()
+        assert await Reader(recognizer).next() == RecognizerUpdate(0, text, settled=True)
+    assert asked[0]["no_speech_threshold"] == 0.6
+    assert asked[0]["log_prob_threshold"] == -1.0
+
+
+async def test_repetitions_are_not_shown_and_read_again(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looping, sound = _segment(" no no no no no no no no", compression=3.0), _segment(" No.")
+    async with engine(model) as stt:
+        recognizer, asked = await _read_as(stt, monkeypatch, looping, looping, sound)
+        reader = Reader(recognizer)
+        push(recognizer, speech(0.6))
+        assert await reader.within(0.2) == []
+        recognizer.flush()
+        assert await reader.next() == RecognizerUpdate(0, "No.", settled=True)
+    assert [(options["beam_size"], options.get("no_repeat_ngram_size")) for options in asked] == [
+        (1, None),
+        (5, None),
+        (5, 3),
+    ]
