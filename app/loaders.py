@@ -110,7 +110,7 @@ class Loaders:
         if path is None and settings.stt == "faster-whisper":
             if not settings.whisper_fetch:
                 raise UnavailableError(
-                    f"The Whisper model {settings.whisper_model} is not on disk and KAME_WHISPER_FETCH forbids to "
+                    f"The Whisper model {settings.whisper_name} is not on disk and KAME_WHISPER_FETCH forbids to "
                     "fetch it. Set KAME_WHISPER_MODEL to a model directory, or KAME_STT to auto."
                 )
             path = await self._fetch_whisper(room)
@@ -146,7 +146,7 @@ class Loaders:
                 choice=before.choice,
                 progress=None,
                 why=before.why,
-                better=f"A Whisper model understands far more, but fetching {settings.whisper_model} failed: "
+                better=f"A Whisper model understands far more, but fetching {settings.whisper_name} failed: "
                 f"{error.user_message}",
             )
             raise
@@ -174,9 +174,9 @@ class Loaders:
         stt = FasterWhisperSpeechToText(path)
         room.own(stt.aclose)
         await (await stt.open(room.settings.language)).aclose()
-        room.languages = frozenset({"en"} if room.settings.whisper_model.endswith(".en") else ())
+        room.languages = frozenset({"en"} if room.settings.whisper_name.endswith(".en") else ())
         room.ready_part(
-            "stt", f"faster-whisper {room.settings.whisper_model}", why="The Whisper model is on disk.", better=""
+            "stt", f"faster-whisper {room.settings.whisper_name}", why="The Whisper model is on disk.", better=""
         )
         return stt
 
@@ -189,14 +189,14 @@ class Loaders:
             return None
         from kame_core.stt.faster_whisper import locate_whisper
 
-        return await room.work(locate_whisper, room.settings.whisper_model)
+        return await room.work(locate_whisper, room.settings.whisper_name)
 
     async def _fetch_whisper(self, room: "EngineRoom") -> Path:
         await room.import_modules("kame_core.stt.faster_whisper")
         from kame_core.stt.faster_whisper import fetch_whisper
 
         loop = asyncio.get_running_loop()
-        size = room.settings.whisper_model
+        size = room.settings.whisper_name
 
         def tell(done: int, total: int | None) -> None:
             room.set("stt", progress=min(done / total, 1.0) if total else None)

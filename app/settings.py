@@ -93,13 +93,13 @@ class Settings(BaseSettings):
     stt: Annotated[
         Literal["auto", "pocketsphinx", "faster-whisper"], Right("auto, pocketsphinx or faster-whisper", "NAME")
     ] = Field("auto", description="speech-to-text: auto, pocketsphinx, faster-whisper")
-    whisper_model: Annotated[str, Right("a model size such as base.en, or the path of a model directory", "MODEL")] = (
-        Field(
-            "base.en",
-            min_length=1,
-            max_length=500,
-            description="Whisper model for faster-whisper: a size or a directory",
-        )
+    whisper_model: Annotated[
+        str, Right("auto, a model size such as base.en, or the path of a model directory", "MODEL")
+    ] = Field(
+        "auto",
+        min_length=1,
+        max_length=500,
+        description="Whisper model for faster-whisper: a size, a directory, or auto (base from 4 cores on, else tiny)",
     )
     whisper_fetch: Annotated[bool, Right("true or false")] = Field(
         True, description="fetch the Whisper model in the background where it is not on disk"
@@ -235,6 +235,14 @@ class Settings(BaseSettings):
         except InvalidRequestError as error:
             raise ValueError(error.user_message) from None
         return value
+
+    @property
+    def whisper_name(self) -> str:
+        """The size or directory of the Whisper model; on few cores a larger one settles too late for a talk."""
+        if self.whisper_model != "auto":
+            return self.whisper_model
+        size = "base" if usable_cores() >= 4 else "tiny"
+        return f"{size}.en" if self.language.lower().partition("-")[0] == "en" else size
 
     @property
     def calls_at_once(self) -> int:
