@@ -21,6 +21,7 @@ from kame_core.audio import Samples
 from kame_core.errors import SpeechToTextError
 from kame_core.stt.base import RecognizerUpdate
 from kame_core.stt.local_agreement import LocalAgreement
+from kame_core.stt.outbox import Outbox
 from kame_core.stt.whisper_files import fetch_whisper, locate_whisper
 from kame_core.stt.whisper_reader import RATE_HZ, Reading, WhisperReader
 from kame_core.workers import ThreadWorkers, Workers
@@ -31,7 +32,6 @@ _WINDOW_SAMPLES = 30 * RATE_HZ
 _INTERVAL_SAMPLES = RATE_HZ // 2
 _MAX_BUSY_SHARE = 2 / 3
 _MAX_BACK_OFF_SAMPLES = 8 * RATE_HZ
-_MAX_UNREAD = 64
 _FIXES_LANGUAGE_SAMPLES = 3 * RATE_HZ
 _LANGUAGE_ALIASES = {"nb": "no", "iw": "he", "jv": "jw", "cmn": "zh", "fil": "tl", "in": "id", "mo": "ro"}
 _DETECTED = ("", "auto", "und", "mul")
@@ -80,47 +80,6 @@ class _Queue:
             await self._asked.wait()
 
 
-class _Outbox:
-    """Unread updates. A newer one replaces an unread partial of its utterance; beyond 64 the oldest gives way."""
-
-    def __init__(self) -> None:
-        self._unread: deque[RecognizerUpdate] = deque()
-        self._changed = asyncio.Event()
-        self._closed = False
-
-    def put(self, update: RecognizerUpdate) -> None:
-        self._unread = deque(
-            (other for other in self._unread if not (_is_partial(other) and other.utterance == update.utterance)),
-            _MAX_UNREAD,
-        )
-        self._unread.append(update)
-        self._changed.set()
-
-    def drop_readings(self) -> None:
-        """An utterance is over; only faults still matter."""
-        self._unread = deque((update for update in self._unread if update.fault is not None), _MAX_UNREAD)
-
-    def close(self) -> None:
-        self._closed = True
-        self._changed.set()
-
-    def __aiter__(self) -> "_Outbox":
-        return self
-
-    async def __anext__(self) -> RecognizerUpdate:
-        """Not a generator: a wait that is cancelled must not end the stream."""
-        while not self._closed:
-            if self._unread:
-                return self._unread.popleft()
-            self._changed.clear()
-            await self._changed.wait()
-        raise StopAsyncIteration
-
-
-def _is_partial(update: RecognizerUpdate) -> bool:
-    return not update.settled and update.fault is None
-
-
 class WhisperRecognizer:
     """One conversation's ear; see `Recognizer`. Opened by `FasterWhisperSpeechToText`; used on the loop only."""
 
@@ -130,7 +89,7 @@ class WhisperRecognizer:
         self._queue = queue
         self._language = language
         self._heard_language = ""
-        self._outbox = _Outbox()
+        self._outbox = Outbox()
         self._agreement = LocalAgreement()
         self._utterance = 0
         self._shown = ""
