@@ -2,7 +2,7 @@
  * What both sides said, from wire events. A pure model: no document, no clock.
  *
  * The agent's words come as `kame.spoken` (with their origin) or, from other servers, as
- * `response.output_audio_transcript.delta`; only one of the two is shown for a response.
+ * `response.output_audio_transcript.delta`; only one of the two is shown.
  */
 
 import { list, object, text } from "./wire.js";
@@ -17,8 +17,8 @@ const CAPTIONS_MAX = 300;
 export class Captions {
   /** @type {Caption[]} */
   #captions = [];
-  /** Responses whose words come as `kame.spoken`. @type {Set<string>} */
-  #withOrigin = new Set();
+  /** The server tells words with their origin. */
+  #withOrigin = false;
 
   /** @returns {readonly Caption[]} */
   get all() {
@@ -27,7 +27,7 @@ export class Captions {
 
   clear() {
     this.#captions = [];
-    this.#withOrigin.clear();
+    this.#withOrigin = false;
   }
 
   /**
@@ -65,11 +65,13 @@ export class Captions {
         return this.#dropped(id, text(event.kind), text(event.text));
       case "conversation.item.added":
         return this.#itemAdded(object(event.item));
+      case "session.created":
+        this.#withOrigin = "kame" in object(event.session);
+        return false;
       case "kame.spoken":
-        this.#withOrigin.add(text(event.response_id));
         return this.#say(id, text(event.delta), origin(event.origin));
       case "response.output_audio_transcript.delta":
-        if (this.#withOrigin.has(text(event.response_id))) return false;
+        if (this.#withOrigin) return false;
         return this.#say(id, text(event.delta), "own");
       case "response.done":
         return this.#responseDone(object(event.response));
@@ -148,7 +150,7 @@ export class Captions {
   /** @param {Record<string, unknown>} response */
   #responseDone(response) {
     const whole = response.status === "completed";
-    let changed = this.#withOrigin.delete(text(response.id));
+    let changed = false;
     for (const output of list(response.output)) {
       const item = object(output);
       const caption = this.#find(text(item.id));

@@ -109,7 +109,7 @@ async def measure(questions: int) -> list[Turn]:
         async with OpenAIServer(lambda _: ANSWER, behaviour=behaviour) as llm:
             environment = {"OPENAI_BASE_URL": llm.base_url, "OPENAI_API_KEY": "none", "KAME_STT": "pocketsphinx"}
             async with server_process("--port", "0", environment=environment) as server:
-                await server.line("ready", timeout_s=60)
+                await server.line("Ready:", timeout_s=60)
                 for mode in MODES:
                     turns += await converse(server.base_url, mode, first_token_ms, sounds)
     return turns

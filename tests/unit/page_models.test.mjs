@@ -51,8 +51,9 @@ test("a backchannel stays as one, a false interruption goes", () => {
 test("the agent's words keep their origin and are shown once", () => {
   const [caption] = all(
     new Captions(),
-    spoken("Well,", "opener"),
+    { type: "session.created", session: { kame: {} } },
     { type: "response.output_audio_transcript.delta", response_id: "r", item_id: "a", delta: "Well," },
+    spoken("Well,", "opener"),
     spoken(" it is"),
     spoken(" four."),
   );
