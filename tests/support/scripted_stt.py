@@ -15,15 +15,17 @@ class ScriptedRecognizer:
 
     Args:
         lines: what each utterance says, in order; the last repeats.
-        settle_s: from `flush` to the settled reading.
+        settle_s: from `flush` to the settled reading; None: it never comes.
         word_s: speech per word for partials.
     """
 
     sample_rate_hz = RATE_HZ
 
-    def __init__(self, lines: Sequence[str], settle_s: float = 0.15, word_s: float = 0.3) -> None:
+    def __init__(self, lines: Sequence[str], settle_s: float | None = 0.15, word_s: float = 0.3) -> None:
         self.lines = list(lines)
         self.settle_s = settle_s
+        self.takes_back_words = 0
+        """So many words of the last partial are not in the settled reading."""
         self.word_s = word_s
         self.utterance = 0
         self.pushed_samples = 0
@@ -50,7 +52,10 @@ class ScriptedRecognizer:
         utterance = self.utterance
         words = self._line
         loop = asyncio.get_running_loop()
-        text = " ".join(words[: self._revealed() + 2])  # the best reading knows the end of the sound, partials lag
+        if self.settle_s is None:
+            return
+        known = self._revealed() - self.takes_back_words if self.takes_back_words else self._revealed() + 2
+        text = " ".join(words[: max(0, known)])  # the best reading knows the end of the sound, partials lag
         self._timers.append(loop.call_later(self.settle_s, lambda: self._tell(text, settled=True, utterance=utterance)))
 
     def commit(self) -> None:
@@ -84,7 +89,7 @@ class ScriptedSpeechToText:
 
     name = "scripted"
 
-    def __init__(self, *lines: str, settle_s: float = 0.15, word_s: float = 0.3) -> None:
+    def __init__(self, *lines: str, settle_s: float | None = 0.15, word_s: float = 0.3) -> None:
         self._lines = lines or ("",)
         self._settle_s = settle_s
         self._word_s = word_s

@@ -4,6 +4,7 @@ What the user says is real sound; what is understood of it and what the LLM answ
 real parts are given.
 """
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -41,6 +42,7 @@ class Studio:
     clock: VirtualClock
     events: list[Event] = field(default_factory=list)
     heard: list[Samples] = field(default_factory=list)
+    listening: bool = True
     _position: int = 0
 
     def __post_init__(self) -> None:
@@ -53,6 +55,23 @@ class Studio:
         for begin in range(0, sound.size, PIECE_SAMPLES):
             piece = sound[begin : begin + PIECE_SAMPLES]
             await self._piece(np.concatenate([piece, silence(PIECE_SAMPLES - piece.size)]))
+
+    async def send_nothing(self, seconds: float) -> None:
+        """No packets at all for a while."""
+        for _ in range(round(seconds * SAMPLE_RATE_HZ / PIECE_SAMPLES)):
+            await self._piece(None)
+
+    def detach(self) -> None:
+        """Nobody reads the voice any more."""
+        if self.listening:
+            self.listening = False
+            self.conversation.playout.detach()
+
+    def attach(self) -> None:
+        """Read it again."""
+        if not self.listening:
+            self.listening = True
+            self.conversation.playout.attach()
 
     async def listen(self, seconds: float) -> None:
         """Say nothing for a while."""
@@ -67,11 +86,13 @@ class Studio:
             await self.listen(PIECE_SAMPLES / SAMPLE_RATE_HZ)
         raise AssertionError(f"no {kind.__name__} within {deadline_s} s: {[type(e).__name__ for e in self.events]}")
 
-    async def _piece(self, piece: Samples) -> None:
+    async def _piece(self, piece: Samples | None) -> None:
         self._position += 1
         await self.clock.sleep_until(self._start_s + self._position * PIECE_SAMPLES / SAMPLE_RATE_HZ)
-        self.conversation.push_audio(piece)
-        self.heard.append(self.conversation.playout.read(PIECE_SAMPLES))
+        if piece is not None:
+            self.conversation.push_audio(piece)
+        read = self.conversation.playout.read(PIECE_SAMPLES) if self.listening else silence(PIECE_SAMPLES)
+        self.heard.append(read)
         self.events += self._listener.waiting()
 
     def all(self, kind: type[E]) -> list[E]:
@@ -120,8 +141,10 @@ def in_studio(
                 result = await scene(Studio(conversation, registry, clock))
             assert registry.count == 0
             assert engines.frontend.free == capacity
-            return result
         finally:
             await engines.aclose()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, f"tasks were left: {left}"
+        return result
 
     return run_virtual(main)
