@@ -29,6 +29,7 @@ from kame_core.playout import Playout, Spoken
 from kame_core.response import Response
 from kame_core.transcript import Item, Transcript
 
+_TICK_MS = 80
 _SILENCE_ENDS_TURN_MS = 600
 """A front end that takes turns itself has ended its turn after this much silence."""
 _GATE_OPENS_AFTER_MS = 240
@@ -41,7 +42,7 @@ class AgentTurn:
     """Drives one slot and keeps its responses.
 
     Args:
-        on_opening: told before a response opens.
+        on_opening: told before a response opens by itself.
         waiting: more words may still come for this turn (the back end is at work, the transcript is not final).
         on_idle: told when the turn is the agent's, nothing is said or waits, and no response is open.
         on_ended: told after a response has ended.
@@ -75,6 +76,7 @@ class AgentTurn:
         self._on_ended = on_ended
         self._state = UserState()
         self._outputs_since_push = 0
+        self._pushed_ms = 0
         self._unplayed = 0
         self._gate_closed = False
         self._quiet_since_ms: int | None = None
@@ -110,14 +112,23 @@ class AgentTurn:
         )
         if state != self._state:
             self._state = state
-            self._outputs_since_push = 0
+            self._note_push()
             self._lease.push(user=state)
+
+    @property
+    def unplayed(self) -> bool:
+        """Something of the open response waits to be played."""
+        return self.response is not None and self._unplayed > 0
 
     def feed(self, updates: tuple[OracleUpdate, ...]) -> None:
         """Pass oracle updates on."""
         if updates:
-            self._outputs_since_push = 0
+            self._note_push()
             self._lease.push(oracle=updates)
+
+    def _note_push(self) -> None:
+        self._outputs_since_push = 0
+        self._pushed_ms = self._now_ms()
 
     # --- hearing the slot ---
 
@@ -126,7 +137,9 @@ class AgentTurn:
         self._outputs_since_push += 1
         if self._traits.takes_turns:
             self._gate(out)
-        stale = not self._traits.takes_turns and out.turn != self._state.turn
+        # A frame may have been on its way when the slot was told to stop.
+        listens = self._state.floor is Floor.LISTEN
+        stale = not self._traits.takes_turns and (listens or out.turn != self._state.turn)
         if stale or self._gate_closed:
             self.playout.push(silence(FRAME_SAMPLES), None)
             return
@@ -157,7 +170,9 @@ class AgentTurn:
         if self._traits.takes_turns:
             self._close_after_silence()
             return
-        idle = not out.speaking and not out.pending and self._outputs_since_push >= 2
+        # After a stall of the loop several frames come at once, made before the slot was told what it was told last.
+        informed = self._outputs_since_push >= 2 and self._now_ms() - self._pushed_ms >= _TICK_MS
+        idle = not out.speaking and not out.pending and informed
         if self._state.floor is not Floor.SPEAK or not idle or self._waiting():
             return
         if self.response is None or not self.response.answered:
@@ -182,7 +197,8 @@ class AgentTurn:
 
     def open(self, *, on_demand: bool = False) -> Response:
         """Open a response now."""
-        self._on_opening()
+        if not on_demand:
+            self._on_opening()
         response = Response(new_id("resp"), new_id("item"), self._now_ms(), on_demand=on_demand)
         previous = self._transcript.add(Item(response.item_id, "assistant", "", "in_progress", "audio"))
         self.response = response

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from kame_core.agent_turn import AgentTurn
 from kame_core.backend.planner import Planner
 from kame_core.backend.prompt import PromptContext
-from kame_core.errors import KameError
 from kame_core.events import (
     CandidateAdopted,
     CandidateFailed,
@@ -27,12 +26,18 @@ from kame_core.turns import Turns
 
 
 @dataclass(slots=True)
-class _CandidateStamps:
-    """When things happened to a candidate, in conversation ms."""
+class _Candidate:
+    """A candidate of this turn, and when things happened to it in conversation ms."""
 
+    started: CandidateStarted
     asked_ms: int
     first_token_ms: int | None = None
     adopted_ms: int | None = None
+    text: str = ""
+    finished: CandidateFinished | None = None
+    outdated: bool = False
+    """The oracle stream was made to forget it."""
+    failed: bool = False
 
 
 def policy_of(options: ConversationOptions) -> SpeechPolicy:
@@ -74,7 +79,7 @@ class Answering:
         self._now_ms = now_ms
         self._oracle = OracleStream(now_ms)
         self._planner: Planner | None = None
-        self._candidates: dict[str, _CandidateStamps] = {}
+        self._candidates: dict[str, _Candidate] = {}
         self._asked_item_id: str | None = None
         self._active = False
         self._fell_back = False
@@ -116,6 +121,7 @@ class Answering:
             return
         if settled:
             self._planner.pause(text)
+            self._take_back(text)
         else:
             self._planner.partial(text)
 
@@ -132,13 +138,33 @@ class Answering:
                 self._planner.ask(text)
             else:
                 self._planner.turn_ended(text)
+                self._take_back(text)
         self._agent.tell(Floor.SPEAK, heard=text, policy=policy_of(options))
 
     def forget_outdated(self, text: str) -> None:
         """Drop what answers less than `text`, for front ends that speak the oracle's words as they are."""
         if self._traits.oracle_style == "continuation":
             whole = normalised(text)
+            for candidate in self._candidates.values():
+                candidate.outdated |= normalised(candidate.started.partial) != whole
             self._decide(self._oracle.keep_only(lambda partial: normalised(partial) == whole))
+
+    def _take_back(self, text: str) -> None:
+        """The reading went back to words that were outdated meanwhile: what answers them counts again.
+
+        The planner does not ask the same words twice in a turn, so nothing else would answer them.
+        """
+        whole = normalised(text)
+        fitting = [other for other in self._candidates.values() if normalised(other.started.partial) == whole]
+        if not fitting or not fitting[-1].outdated or fitting[-1].failed:
+            return
+        candidate = fitting[-1]
+        candidate.outdated = False
+        self._decide(self._oracle.handle(candidate.started))
+        text_so_far = CandidateText(self._now_ms(), candidate.started.candidate_id, candidate.text)
+        self._decide(self._oracle.handle(text_so_far))
+        if candidate.finished is not None:
+            self._decide(self._oracle.handle(candidate.finished))
 
     def replay(self) -> None:
         """The slot dropped its turn while the user's goes on: it gets the oracle again from the first word."""
@@ -146,22 +172,22 @@ class Answering:
 
     def nothing_said(self) -> None:
         """The back end is done and there is nothing (more) to say."""
-        if not self._active:
-            return
-        if not self._fell_back and self._options().mode is not Mode.DIRECT:
+        if self._active and not self._fell_back and self._options().mode is not Mode.DIRECT:
             self._fell_back = True  # with no back end the front end still answers: short and shallow
+            self._decide(self._oracle.clear())
             self._agent.tell(Floor.SPEAK, policy=replace(policy_of(self._options()), alone=True))
-            return
-        self.stop()
-        self._agent.end("incomplete", "no_speech")
-        self._agent.tell(Floor.LISTEN, heard="", new_turn=True)
+        elif not self._agent.unplayed:
+            self.stop()
+            self._agent.tell(Floor.LISTEN, heard="", new_turn=True)
+            self._agent.end("incomplete", "no_speech")
 
     def response_ended(self, response: Response, timeline: TurnTimeline | None) -> None:
         """Close the books of a response: its time line, and the turn if it was answered."""
         if timeline is not None and response.voice_started:
             self._stamp(timeline, response)
             self._emit(timeline.timing(self._now_ms(), response.id, self._options().mode.value))
-        if self._active and response.status == "completed":
+        still_knows = self._traits.takes_turns and self.busy  # such a front end may go on with what is to come
+        if self._active and response.status != "cancelled" and not still_knows:
             self.stop()
             self._agent.tell(Floor.LISTEN, heard="", new_turn=True)
 
@@ -196,16 +222,25 @@ class Answering:
         self._emit(event)
         match event:
             case CandidateStarted():
-                self._candidates[event.candidate_id] = _CandidateStamps(now_ms)
+                self._candidates[event.candidate_id] = _Candidate(event, now_ms)
             case CandidateText():
-                stamps = self._candidates.get(event.candidate_id)
-                if stamps is not None and stamps.first_token_ms is None:
-                    stamps.first_token_ms = now_ms
+                candidate = self._candidates.get(event.candidate_id)
+                if candidate is not None:
+                    candidate.text += event.delta
+                    if candidate.first_token_ms is None:
+                        candidate.first_token_ms = now_ms
             case CandidateFinished():
+                candidate = self._candidates.get(event.candidate_id)
+                if candidate is not None:
+                    candidate.finished = event
                 self._agent.input_tokens += event.input_tokens
                 self._agent.output_tokens += event.output_tokens
-            case CandidateFailed(error=KameError() as error):
-                self._emit(Trouble(now_ms, error))
+            case CandidateFailed():
+                candidate = self._candidates.get(event.candidate_id)
+                if candidate is not None:
+                    candidate.failed = True
+                if event.error is not None:
+                    self._emit(Trouble(now_ms, event.error))
         self._decide(self._oracle.handle(event))
 
     def _decide(self, decision: OracleDecision) -> None:

@@ -7,14 +7,14 @@ asks whenever there is something new to ask. Everything here runs on the event l
 import asyncio
 import logging
 import traceback
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from kame_core.agent_turn import AgentTurn
 from kame_core.answering import Answering, policy_of
 from kame_core.audio import Samples
 from kame_core.backend.planner import Planner
 from kame_core.engines import Engines
-from kame_core.errors import ConversationClosedError, FrontendError, InvalidRequestError, KameError
+from kame_core.errors import ConversationClosedError, FrontendError, InvalidRequestError, KameError, SpeechToTextError
 from kame_core.events import (
     ConversationEnded,
     Ducked,
@@ -45,6 +45,15 @@ _log = logging.getLogger(__name__)
 _MAX_SUBSCRIPTIONS = 16
 
 
+@dataclass(frozen=True, slots=True)
+class _Deferred:
+    """A turn of the user that waits until the agent has said its own."""
+
+    item_id: str
+    text: str
+    timeline: TurnTimeline | None
+
+
 class Conversation:
     """A dialogue in progress. Made by `ConversationRegistry.open`; every method is called on the event loop."""
 
@@ -57,6 +66,7 @@ class Conversation:
         self._engines = engines
         self._traits = engines.frontend.traits
         self._options = options
+        self._turn_options = options  # as they were when the turn began
         self._lease = lease
         self._recognizer = recognizer
         self._began_s = engines.clock.now()
@@ -67,6 +77,9 @@ class Conversation:
         self._reason = "ended"
         self._timeline: TurnTimeline | None = None
         self._announced_item_id: str | None = None
+        self._demanded: str | None = None
+        self._beside = False
+        self._deferred: _Deferred | None = None
         turns = Turns(options.turn_detection, observes=self._traits.takes_turns)
         self._user = UserTurn(turns, recognizer, self, self._emit, self.now_ms)
         self._agent = AgentTurn(
@@ -77,11 +90,11 @@ class Conversation:
             self.now_ms,
             on_opening=self._announce_user_item,
             waiting=self._more_may_come,
-            on_idle=lambda: self._answering.nothing_said(),
+            on_idle=self._agent_idle,
             on_ended=self._response_ended,
         )
         self._answering = Answering(
-            self._agent, self._traits, self.transcript, turns, lambda: self._options, self._emit, self.now_ms
+            self._agent, self._traits, self.transcript, turns, lambda: self._turn_options, self._emit, self.now_ms
         )
         self._hearing = Hearing(engines.vad, recognizer, engines.hearing, engines.clock, self._heard)
 
@@ -126,6 +139,7 @@ class Conversation:
 
     async def _release(self) -> None:
         self._closing.set()
+        self._started.set()
         self._agent.playout.flush()
         self._agent.end("incomplete", "ended")
         for part in (self._recognizer, self._lease):
@@ -207,6 +221,8 @@ class Conversation:
         """Change the options; they apply from the next turn. Language and voice stay as they were opened."""
         self._options = replace(options, language=self._options.language, voice=self._options.voice)
         self._user.turns.detection = options.turn_detection
+        if not self._automatic:
+            self._drop_opener()
 
     def add_text(self, text: str, role: Role, item_id: str | None = None, previous_item_id: str | None = None) -> str:
         """Put a typed message into the dialogue and return its id.
@@ -243,23 +259,39 @@ class Conversation:
                 "A response is in progress. Cancel it or wait until it is done.",
                 code="conversation_already_has_active_response",
             )
-        asked = next((item for item in reversed(self.transcript.items()) if item.role == "user"), None)
-        question = instructions or (asked.text if asked is not None else "")
-        response = self._agent.open(on_demand=True)
+        if self._user.awaits_final and self._user.item_id is not None:  # it answers the turn that was just committed
+            if self._answering.active:
+                self._hush()
+            self._announce(self._user.item_id)
+            self._demanded = instructions
+            return self._agent.open(on_demand=True).id
+        items = reversed(self.transcript.items())
+        asked = next((item for item in items if item.role == "user" and item.status == "completed"), None)
         self._begin_turn()
+        self._hush()
+        self._beside = self._user.in_turn and not self._traits.takes_turns
+        response = self._agent.open(on_demand=True)
         self._timeline = self._agent.timeline = TurnTimeline(self.now_ms())
-        self._answering.answer(asked.id if asked is not None else None, question, on_demand=True)
+        if instructions or asked is None:
+            self._answering.answer(None, instructions, on_demand=True)
+        else:
+            self._answering.answer(asked.id, asked.text, on_demand=True)
         return response.id
 
     def cancel_response(self, response_id: str | None = None) -> None:
-        """Stop the response in progress.
+        """Stop the response in progress, or the one being thought of.
 
         Raises:
             InvalidRequestError: there is none, or it is another one.
         """
         response = self._agent.response
+        if response is None and response_id is None and self._answering.active and not self._traits.takes_turns:
+            self._hush()
+            self._agent_done()
+            return
         if response is None or response_id not in (None, response.id):
             raise InvalidRequestError("There is no such response in progress.", code="response_cancel_not_active")
+        self._demanded = None
         self._answering.stop()
         self._agent.cut("client_cancelled")
 
@@ -292,6 +324,7 @@ class Conversation:
     async def _read(self) -> None:
         async for update in self._recognizer.updates():
             self._user.reading(update)
+        raise SpeechToTextError("Speech recognition was closed during the conversation. Start a new one.")
 
     async def _speak(self) -> None:
         async for output in self._lease.outputs():
@@ -300,6 +333,7 @@ class Conversation:
             for update in output.heard:
                 self._user.reading(update)
             self._agent.output(output)
+        raise FrontendError("The front end was closed during the conversation. Start a new one.", retryable=True)
 
     def _heard(self, state: EarState) -> None:
         self._user.ear(state)
@@ -308,24 +342,29 @@ class Conversation:
 
     def turn_began(self) -> None:
         """The user speaks a new turn."""
-        self._begin_turn()
-        self._agent.tell(Floor.LISTEN, heard="", policy=policy_of(self._options), new_turn=True)
+        if self._answers_on:
+            self._beside = True
+            self._timeline = None
+        else:
+            self._begin_turn()
+            self._hush()
 
     def turn_paused(self, speech_end_ms: int, *, opener: bool) -> None:
         """Perhaps the end: an opener may come."""
         self._timeline = TurnTimeline(speech_end_ms)
         self._timeline.stamp("pause", self.now_ms())
+        if self._answering.active:
+            return
         if self._agent.response is None:
             self._agent.timeline = self._timeline
-        automatic = self._options.turn_detection is not None and self._options.turn_detection.create_response
-        if not self._answering.active:
-            self._answering.forget_outdated(self._user.text)
-        if opener and automatic and policy_of(self._options).opener and not self._answering.active:
+        self._answering.forget_outdated(self._user.text)
+        if opener and self._automatic and self._agent.state.policy.opener:
             self._agent.tell(Floor.PAUSE, heard=self._user.text)
 
     def turn_resumed(self) -> None:
         """The turn goes on: an opener given meanwhile was a backchannel."""
         if self._agent.response is not None and not self._traits.takes_turns and not self._answering.active:
+            self._demanded = None
             self._agent.cut("turn_detected", heard=self._user.text)
             self._answering.replay()
         elif not self._answering.active:
@@ -337,7 +376,7 @@ class Conversation:
             self._timeline = TurnTimeline(speech_end_ms)
         self._timeline.speech_end_ms = speech_end_ms
         self._timeline.stamp("turn_end", self.now_ms())
-        if self._agent.timeline is None:
+        if self._agent.timeline is None and not self._answering.active:
             self._agent.timeline = self._timeline
 
     def turn_final(self, item_id: str, text: str, speech_end_ms: int) -> None:
@@ -348,28 +387,45 @@ class Conversation:
         self.transcript.update(item_id, text=text, status="completed")
         self._announced_item_id = None
         self._emit(FinalTranscript(self.now_ms(), item_id, text, self._user.seconds))
-        detection = self._options.turn_detection
-        if detection is not None and detection.create_response:
+        self._beside = False
+        demanded, self._demanded = self._demanded, None
+        if self._answers_on:
+            self._deferred = _Deferred(item_id, text, self._timeline) if self._automatic else None
+            return
+        self._deferred = None  # the dialogue that is asked about holds it
+        if demanded:
+            self._answering.answer(None, demanded, on_demand=True)
+        elif demanded is not None or self._automatic:
             self._answering.answer(item_id, text)
         else:
             self._answering.stop()
+            self._drop_opener()
 
     def turn_dropped(self, item_id: str) -> None:
         """It was no turn."""
-        self._answering.stop()
+        self._beside = False
         if self._announced_item_id == item_id:
             self._announced_item_id = None
-            self.delete_item(item_id)
-        if self._agent.response is not None and not self._traits.takes_turns:
+            if self.transcript.get(item_id) is not None:
+                self.delete_item(item_id)
+        demanded, self._demanded = self._demanded, None
+        if self._answers_on:
+            return
+        self._answering.stop()
+        if demanded is not None:
+            self._answering.answer(None, demanded, on_demand=bool(demanded))
+        elif self._agent.response is not None and not self._traits.takes_turns:
             self._agent.cut("turn_detected")
         else:
-            self._agent.tell(Floor.LISTEN, heard="", new_turn=True)
+            self._hush()
+            self._agent_done()
 
     def transcript_changed(self, text: str, *, settled: bool) -> None:
         """The user's turn in progress was read anew."""
         if settled and self._timeline is not None:
             self._timeline.stamp("settled", self.now_ms())
-        self._answering.heard(text, settled=settled)
+        if not self._answers_on:
+            self._answering.heard(text, settled=settled)
         if not self._answering.active:
             self._agent.tell(self._agent.state.floor, heard=text)
 
@@ -385,9 +441,10 @@ class Conversation:
 
     def barged_in(self) -> None:
         """The user took the turn."""
+        self._deferred = None
         self._agent.cut("turn_detected")
         self._begin_turn()
-        self._agent.tell(Floor.LISTEN, heard=self._user.text, policy=policy_of(self._options), new_turn=True)
+        self._hush(heard=self._user.text)
 
     def _announce_user_item(self) -> None:
         """The user's item comes before the response that answers it, also when that is only an opener."""
@@ -403,7 +460,36 @@ class Conversation:
 
     def _begin_turn(self) -> None:
         self._timeline = self._agent.timeline = None
+        self._turn_options = self._options
+        self._beside = False
         self._answering.begin_turn()
+
+    @property
+    def _automatic(self) -> bool:
+        """A turn that ends is answered unasked."""
+        detection = self._options.turn_detection
+        return detection is not None and detection.create_response
+
+    @property
+    def _answers_on(self) -> bool:
+        """The agent answers an earlier turn and may not be interrupted: what is said meanwhile is answered after it."""
+        return self._answering.active and not self._traits.takes_turns
+
+    def _hush(self, heard: str = "") -> None:
+        """The floor is the user's; what was to be said is void."""
+        self._answering.stop()
+        self._agent.tell(Floor.LISTEN, heard=heard, policy=policy_of(self._turn_options), new_turn=True)
+
+    def _drop_opener(self) -> None:
+        """No answer is going to follow the opener that was given."""
+        if self._answering.active or self._demanded is not None or self._traits.takes_turns:
+            return
+        if self._agent.response is not None:
+            self._agent.cut("turn_detected")
+        elif self._agent.state.floor is not Floor.LISTEN:
+            self._hush()
+
+    # --- the agent's turn ---
 
     def _more_may_come(self) -> bool:
         return self._user.awaits_final or self._answering.busy
@@ -411,3 +497,24 @@ class Conversation:
     def _response_ended(self, response: Response) -> None:
         timeline, self._agent.timeline = self._agent.timeline, None
         self._answering.response_ended(response, timeline)
+        self._agent_done()
+
+    def _agent_idle(self) -> None:
+        self._answering.nothing_said()
+        self._agent_done()
+
+    def _agent_done(self) -> None:
+        """What was said beside the agent's turn comes to its right after that."""
+        if self._answering.active or self.closed:
+            return
+        if self._beside:
+            self._begin_turn()
+            self._hush(heard=self._user.text)
+            self._answering.heard(self._user.text, settled=False)
+        deferred = self._deferred
+        if deferred is not None and not self._user.in_turn and self._agent.response is None:
+            self._deferred = None
+            self._begin_turn()
+            self._hush()
+            self._timeline = self._agent.timeline = deferred.timeline
+            self._answering.answer(deferred.item_id, deferred.text)

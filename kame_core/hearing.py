@@ -120,11 +120,12 @@ class Hearing:
         for state in analysed.states:
             self._total_samples += 512
             position = min(round(self._total_samples * scale), self._recent_end)
+            lag_ms = round((self._recent_end - position) * 1000 / (EAR_RATE_HZ * scale))
+            # Told before the sound is passed on: speech that begins a new utterance must not be heard in the old one.
+            self._on_state(EarState(state.speaking, state.silence_ms, lag_ms))
             if state.speaking or (state.last_voiced_samples is not None and state.silence_ms <= _TAIL_MS):
                 onset = (state.onset_samples or 0) - _PRE_ROLL_SAMPLES
                 self._pass_on(max(self._pushed_until, round(onset * scale)), position)
-            lag_ms = round((self._recent_end - position) * 1000 / (EAR_RATE_HZ * scale))
-            self._on_state(EarState(state.speaking, state.silence_ms, lag_ms))
         if self._recent.size > keep:
             self._recent = self._recent[-keep:]
 

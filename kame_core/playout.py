@@ -106,6 +106,8 @@ class Playout:
             return
         if spoken is None or not spoken.voiced:
             samples = self._fitted_silence(samples)
+            if samples.size == 0 and spoken is None:
+                return
         elif self._depth_samples > self._margin_samples + FRAME_SAMPLES + _SURPLUS_SAMPLES:
             self._shorten(self._depth_samples - self._margin_samples - FRAME_SAMPLES)
         self._frames.append(_Frame(samples, spoken))

@@ -5,6 +5,7 @@ The registry is the owner of every conversation's task.
 
 import asyncio
 import secrets
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -62,20 +63,28 @@ class ConversationRegistry:
             CapacityError: no slot is free, or the process is ending.
             SpeechToTextError: the recogniser cannot start.
         """
+        self._refuse_if_closing()
+        engines = self.engines
+        async with AsyncExitStack() as parts:
+            lease = await self._lease(options)
+            parts.push_async_callback(lease.aclose)
+            recognizer = await engines.stt.open(options.language)
+            parts.push_async_callback(recognizer.aclose)
+            self._refuse_if_closing()
+            conversation = Conversation(engines, options, lease, recognizer)
+            parts.pop_all()  # the conversation frees them from now on
+        entry = self._entries[conversation.id] = _Entry(conversation)
+        self._tasks.create_task(self._live(conversation), name=conversation.id)
+        try:
+            await conversation.wait_started()
+        except BaseException:  # whoever asked for it is gone
+            await self._end(entry, "ended")
+            raise
+        return conversation
+
+    def _refuse_if_closing(self) -> None:
         if self._closing:
             raise CapacityError("The server is shutting down. Try again in a moment.", code="shutting_down")
-        engines = self.engines
-        lease = await self._lease(options)
-        try:
-            recognizer = await engines.stt.open(options.language)
-            conversation = Conversation(engines, options, lease, recognizer)
-        except BaseException:
-            await lease.aclose()
-            raise
-        self._entries[conversation.id] = _Entry(conversation)
-        self._tasks.create_task(self._live(conversation), name=conversation.id)
-        await conversation.wait_started()
-        return conversation
 
     async def _lease(self, options: ConversationOptions) -> SlotLease:
         slot_options = SlotOptions(language=options.language, voice=options.voice)

@@ -34,6 +34,8 @@ class Endpointing:
     """... unless it is only a backchannel, which may last this long."""
     overlap_pause_ms: int = 190
     """A pause this long ends a short remark over the agent."""
+    commit_tail_ms: int = 300
+    """Voice that goes on after the client ended the turn belongs to that turn for so long: the last window's echo."""
 
 
 # --- decisions ---
@@ -41,7 +43,7 @@ class Endpointing:
 
 @dataclass(frozen=True, slots=True)
 class SpeechBegan:
-    """The user begins a turn (again: after `Paused`, see `Resumed`)."""
+    """The user begins a turn (again: after `Paused`, see `Resumed`); beside the agent where that is not interrupted."""
 
     onset_ms: int
 
@@ -137,7 +139,9 @@ class Turns:
         self._text = ""
         self._settled = False
         self._agent_open = False
+        self._beside_agent = False
         self._remark_at_ms = 0
+        self._tail_until_ms = 0
 
     @property
     def phase(self) -> Phase:
@@ -170,7 +174,7 @@ class Turns:
             self._voiced_end_ms = voiced_end_ms
         match self._phase:
             case Phase.SILENT | Phase.REMARK:
-                return self._idle(now_ms, speaking and silence_ms == 0)
+                return self._idle(now_ms, speaking=speaking, voiced=speaking and silence_ms == 0)
             case Phase.SPEECH | Phase.PAUSE:
                 return self._in_turn(now_ms, silence_ms)
             case Phase.OVERLAP:
@@ -185,7 +189,7 @@ class Turns:
             return self._over_agent(now_ms, max(0, now_ms - self._voiced_end_ms))
         if self._phase is Phase.REMARK and settled:
             self._phase = Phase.SILENT
-            if self._agent_open and takes_the_turn(text):
+            if self._agent_open and self._may_interrupt and takes_the_turn(text):
                 return self._barge_in()
         return []
 
@@ -193,6 +197,7 @@ class Turns:
         """The client says that the turn is over (push to talk)."""
         if not self._in_speech and not self._text:
             return []
+        self._tail_until_ms = now_ms + self._endpointing.commit_tail_ms
         return self._end_turn(max(self._voiced_end_ms, self._onset_ms) or now_ms)
 
     def clear(self) -> None:
@@ -205,18 +210,24 @@ class Turns:
     def _in_speech(self) -> bool:
         return self._phase in (Phase.SPEECH, Phase.PAUSE, Phase.OVERLAP)
 
-    def _idle(self, now_ms: int, voiced: bool) -> list[Decision]:
+    @property
+    def _may_interrupt(self) -> bool:
+        return self.detection is not None and self.detection.interrupt_response
+
+    def _idle(self, now_ms: int, *, speaking: bool, voiced: bool) -> list[Decision]:
         if self._phase is Phase.REMARK and now_ms - self._remark_at_ms > 1500:
             self._phase = Phase.SILENT  # its words never came
-        if not voiced:
+        if not speaking:
+            self._tail_until_ms = 0
+        if not voiced or now_ms < self._tail_until_ms:
             return []
         self._reset()
         self._onset_ms = self._voiced_end_ms = now_ms
-        if self._agent_open and not self.observes:
-            if self.detection is None or not self.detection.interrupt_response:
-                return []
+        over_agent = self._agent_open and not self.observes
+        if over_agent and self._may_interrupt:
             self._phase = Phase.OVERLAP
             return [Duck()]
+        self._beside_agent = over_agent
         self._phase = Phase.SPEECH
         return [SpeechBegan(now_ms)]
 
@@ -235,10 +246,13 @@ class Turns:
             enough = bool(words_of(self._text)) or self._voiced_ms >= times.opener_voiced_ms
             decisions.append(Paused(now_ms - silence_ms, enough and not is_backchannel(self._text)))
         if self._phase is Phase.PAUSE and silence_ms >= self._endpoint_ms():
-            if self._is_turn():
+            text = self._text
+            if self._beside_agent and is_backchannel(text):
+                self._reset()
+                decisions.append(TurnDropped("backchannel", text))
+            elif self._is_turn():
                 decisions += self._end_turn(now_ms - silence_ms)
             else:
-                text = self._text
                 self._reset()
                 decisions.append(TurnDropped("false_interruption", text))
         return decisions
@@ -262,7 +276,8 @@ class Turns:
 
     def _over_agent(self, now_ms: int, silence_ms: int) -> list[Decision]:
         times = self._endpointing
-        if not self._agent_open:  # the agent ended meanwhile: an ordinary turn
+        if not self._agent_open or not self._may_interrupt:  # the agent ended meanwhile: an ordinary turn
+            self._beside_agent = self._agent_open
             self._phase = Phase.SPEECH
             return [SpeechBegan(self._onset_ms)]
         if takes_the_turn(self._text):
@@ -291,6 +306,7 @@ class Turns:
 
     def _reset(self) -> None:
         self._phase = Phase.SILENT
+        self._beside_agent = False
         self._text = ""
         self._settled = False
         self._voiced_ms = 0

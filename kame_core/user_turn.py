@@ -73,6 +73,7 @@ class TurnListener(Protocol):
 class _Ending:
     speech_end_ms: int
     deadline_ms: int
+    by_client: bool
 
 
 class UserTurn:
@@ -96,7 +97,9 @@ class UserTurn:
         self._text = ""
         self._settled = False
         self._began_ms = 0
+        self._before_crash = ""
         self._ending: _Ending | None = None
+        self._overlapping = False
         self._remark_open = False
 
     @property
@@ -137,18 +140,21 @@ class UserTurn:
                 self._emit(TranscriptionFailed(self._now_ms(), self._item_id, update.fault))
         if update.utterance != self._utterance:
             return
-        changed = update.text != self._text
-        self._text, self._settled = update.text, update.settled
+        if update.fault is not None and not update.text:
+            self._before_crash = self._text  # better than nothing, if nothing more is understood
+        text = update.text or self._before_crash
+        changed = text != self._text
+        self._text, self._settled = text, update.settled
         if self._ending is not None:
             if update.settled:
                 self._finish(self._ending.speech_end_ms)
             return
         if self._item_id is not None:
             if changed:
-                self._emit(PartialTranscript(self._now_ms(), self._item_id, update.text))
+                self._emit(PartialTranscript(self._now_ms(), self._item_id, text))
             if changed or update.settled:
-                self._listener.transcript_changed(update.text, settled=update.settled)
-        for decision in self.turns.transcript(self._now_ms(), update.text, settled=update.settled):
+                self._listener.transcript_changed(text, settled=update.settled)
+        for decision in self.turns.transcript(self._now_ms(), text, settled=update.settled):
             self._decide(decision)
         if self._remark_open and update.settled and self._item_id is None:
             self._next_utterance()
@@ -156,25 +162,22 @@ class UserTurn:
     def commit(self) -> None:
         """The client ends the turn."""
         for decision in self.turns.commit(self._now_ms()):
-            self._decide(decision)
+            if isinstance(decision, TurnEnded):
+                self._end(decision.speech_end_ms, by_client=True)
 
     def clear(self) -> None:
-        """The client takes back what was said."""
+        """The client takes back what was said; a turn that has ended stays said."""
         self.turns.clear()
-        self._drop("false_interruption")
+        self._end_overlap()
+        if self._ending is None:
+            self._drop("false_interruption")
 
     # --- decisions ---
 
     def _decide(self, decision: Decision) -> None:
         match decision:
             case SpeechBegan(onset_ms):
-                if self._ending is not None:  # the user goes on before anybody answered
-                    self._ending = None
-                    self._settled = False
-                    self._listener.turn_resumed()
-                else:
-                    self._begin(onset_ms)
-                    self._listener.turn_began()
+                self._speak(onset_ms)
             case Paused(speech_end_ms, opener):
                 self._settled = False
                 self._recognizer.flush()
@@ -183,26 +186,50 @@ class UserTurn:
                 self._settled = False
                 self._listener.turn_resumed()
             case TurnEnded(speech_end_ms, _):
-                self._end(speech_end_ms)
+                self._end(speech_end_ms, by_client=False)
             case TurnDropped(kind, _):
                 self._drop(kind)
             case Duck():
+                if self._ending is not None:  # said beside a response that the client asked for meanwhile
+                    self._finish(self._ending.speech_end_ms)
                 if self._remark_open:
                     self._next_utterance()
+                self._overlapping = True
                 self._listener.overlap_began()
             case Restore(kind, text):
                 self._remark_open = True
-                self._listener.overlap_ended()
+                self._end_overlap()
                 self._emit(UserTurnDropped(self._now_ms(), new_id("item"), _kind(kind), text))
                 if self._settled:
                     self._next_utterance()
             case SettleNow():
                 self._recognizer.flush()
             case BargeIn(onset_ms):
+                self._overlapping = False  # the voice is cut, not brought back
                 self._begin(onset_ms)
                 self._listener.barged_in()
                 if self._text:
                     self._listener.transcript_changed(self._text, settled=self._settled)
+
+    def _speak(self, onset_ms: int) -> None:
+        self._end_overlap()
+        if self._ending is not None and self._ending.by_client:  # what the client ended stays ended
+            self._finish(self._ending.speech_end_ms)
+        if self._ending is not None:  # the user goes on before anybody answered
+            self._ending = None
+            self._settled = False
+            self.turns.transcript(self._now_ms(), self._text, settled=False)  # it took the turn to be over
+            self._listener.turn_resumed()
+            return
+        if self._remark_open:
+            self._next_utterance()
+        self._begin(onset_ms)
+        self._listener.turn_began()
+
+    def _end_overlap(self) -> None:
+        if self._overlapping:
+            self._overlapping = False
+            self._listener.overlap_ended()
 
     def _begin(self, onset_ms: int) -> None:
         self._item_id = new_id("item")
@@ -212,14 +239,14 @@ class UserTurn:
         if self._text:
             self._emit(PartialTranscript(self._now_ms(), self._item_id, self._text))
 
-    def _end(self, speech_end_ms: int) -> None:
+    def _end(self, speech_end_ms: int, *, by_client: bool) -> None:
         if self._item_id is None:
             return
         self._emit(SpeechStopped(self._now_ms(), self._item_id, speech_end_ms))
-        if self.turns.detection is None:
+        if by_client:  # no pause was noticed at which the transcript was settled
             self._recognizer.flush()
             self._settled = False
-        self._ending = _Ending(speech_end_ms, self._now_ms() + _SETTLE_DEADLINE_MS)
+        self._ending = _Ending(speech_end_ms, self._now_ms() + _SETTLE_DEADLINE_MS, by_client)
         self._listener.turn_ended(speech_end_ms)
         if self._settled:
             self._finish(speech_end_ms)
@@ -247,7 +274,7 @@ class UserTurn:
         self._recognizer.commit()
         self._utterance += 1
         self._remark_open = False
-        self._text = ""
+        self._text = self._before_crash = ""
         self._settled = False
 
     @property

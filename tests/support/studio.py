@@ -43,6 +43,8 @@ class Studio:
     events: list[Event] = field(default_factory=list)
     heard: list[Samples] = field(default_factory=list)
     listening: bool = True
+    watch: Callable[[list[Event]], None] = lambda _: None
+    """Told the new events after every 20 ms."""
     _position: int = 0
 
     def __post_init__(self) -> None:
@@ -93,7 +95,9 @@ class Studio:
             self.conversation.push_audio(piece)
         read = self.conversation.playout.read(PIECE_SAMPLES) if self.listening else silence(PIECE_SAMPLES)
         self.heard.append(read)
-        self.events += self._listener.waiting()
+        news = self._listener.waiting()
+        self.events += news
+        self.watch(news)
 
     def all(self, kind: type[E]) -> list[E]:
         """Events of a kind so far."""

@@ -128,3 +128,10 @@ def test_every_frame_is_either_heard_or_lost_exactly_once(steps: list[tuple[bool
     log.read(40)
     log.playout.flush()
     assert sorted(log.ended + log.lost, key=int) == said
+
+
+def test_silence_does_not_pile_up_where_nobody_reads() -> None:
+    log = Log()
+    for _ in range(1000):
+        log.hush()
+    assert len(log.playout._frames) <= 2

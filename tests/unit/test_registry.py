@@ -1,12 +1,14 @@
 """Conversations outlive a broken transport for their grace time, and nothing outlives the registry."""
 
 import asyncio
+import contextlib
 
 import pytest
 
 from kame_core.errors import CapacityError, InvalidRequestError
 from kame_core.events import ConversationEnded
 from kame_core.options import ConversationOptions
+from tests.support.scripted_stt import ScriptedRecognizer, ScriptedSpeechToText
 from tests.support.studio import Studio, in_studio
 
 
@@ -73,3 +75,44 @@ def test_the_end_is_told_and_tasks_are_gone() -> None:
         assert studio.registry.count == 1
 
     in_studio(scene)
+
+
+class SlowToOpen(ScriptedSpeechToText):
+    """Takes a second to open a recogniser, but for the first."""
+
+    async def open(self, language: str) -> ScriptedRecognizer:
+        if self.opened:
+            await asyncio.sleep(1.0)
+        return await super().open(language)
+
+
+def test_a_caller_who_leaves_while_the_conversation_opens_leaves_nothing_behind() -> None:
+    stt = SlowToOpen("")
+
+    async def scene(studio: Studio) -> None:
+        for patience_s in (0.5, 0.999, 1.0):  # the last one leaves at the very moment it is ready
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
+                    other = await studio.registry.open(ConversationOptions())
+                    await other.aclose()
+            await asyncio.sleep(1.0)
+            assert studio.registry.count == 1
+            assert studio.registry.engines.frontend.free == 1
+            assert all(recognizer.closed for recognizer in stt.opened[1:])
+
+    in_studio(scene, stt=stt)
+
+
+def test_what_was_opening_when_the_registry_closed_is_refused() -> None:
+    stt = SlowToOpen("")
+
+    async def scene(studio: Studio) -> None:
+        opening = asyncio.ensure_future(studio.registry.open(ConversationOptions()))
+        await asyncio.sleep(0.5)
+        await studio.registry.aclose()
+        with pytest.raises(CapacityError) as refused:
+            await opening
+        assert refused.value.code == "shutting_down"
+        assert stt.opened[-1].closed
+
+    in_studio(scene, stt=stt)

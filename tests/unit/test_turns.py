@@ -220,7 +220,41 @@ def test_without_interruption_the_agent_is_left_alone() -> None:
     talk = scene(TurnDetection(interrupt_response=False))
     talk.turns.agent(True)
     talk.speak(1600)
-    assert talk.kinds() == []
+    talk.read("what is the capital of france")
+    talk.hush(640)
+    assert talk.kinds() == [SpeechBegan, Paused, TurnEnded]  # neither ducked nor cut: a turn beside it
+
+
+def test_a_backchannel_beside_an_agent_that_is_not_interrupted_is_no_turn() -> None:
+    talk = scene(TurnDetection(interrupt_response=False))
+    talk.turns.agent(True)
+    talk.speak(640)
+    talk.read("mm-hm okay")
+    talk.hush(1600)
+    assert talk.kinds() == [SpeechBegan, Paused, TurnDropped]
+    dropped = talk.last(TurnDropped)
+    assert isinstance(dropped, TurnDropped)
+    assert dropped.kind == "backchannel"
+
+
+def test_speech_over_the_agent_takes_nothing_once_interrupting_was_switched_off() -> None:
+    talk = scene()
+    talk.turns.agent(True)
+    talk.speak(192)
+    talk.turns.detection = TurnDetection(interrupt_response=False)
+    talk.speak(1600)
+    assert talk.kinds() == [Duck, SpeechBegan]
+
+
+def test_the_last_of_the_voice_after_a_commit_is_no_new_turn() -> None:
+    talk = scene(None)
+    talk.speak(960)
+    talk._note(talk.turns.commit(talk.now_ms))
+    talk.speak(224)
+    talk.hush(640)
+    assert talk.kinds() == [SpeechBegan, TurnEnded]
+    talk.speak(320)
+    assert talk.kinds() == [SpeechBegan, TurnEnded, SpeechBegan]
 
 
 def test_a_front_end_that_takes_turns_is_only_observed() -> None:

@@ -158,3 +158,58 @@ async def test_taking_back_what_was_said_ends_the_turn_without_a_trace() -> None
     side.hush(2000)
     assert side.notes.log == ["began", "dropped"]
     assert side.user.item_id is None
+
+
+async def test_a_cough_after_a_turn_that_never_settles_does_not_lose_its_words() -> None:
+    side = Side()
+    side.speak(960)
+    side.read("what is the capital of france")
+    side.hush(400)
+    assert side.notes.log == ["began", "paused", "ended"]
+    side.speak(96)
+    side.hush(3000)
+    assert side.notes.finals == ["what is the capital of france"]
+
+
+async def test_a_remark_that_was_never_settled_is_no_part_of_the_next_turn() -> None:
+    side = Side()
+    side.turns.agent(True)
+    side.speak(288)
+    side.read("mm-hm")
+    side.hush(320)
+    assert side.notes.log == ["overlap", "restored"]
+    side.turns.agent(False)
+    side.speak(320)
+    assert side.recognizer.utterance == 1
+    assert side.user.text == ""
+
+
+async def test_taking_back_a_remark_gives_the_voice_back() -> None:
+    side = Side()
+    side.turns.agent(True)
+    side.speak(160)
+    side.user.clear()
+    assert side.notes.log == ["overlap", "restored"]
+
+
+async def test_what_has_ended_cannot_be_taken_back() -> None:
+    side = Side()
+    side.speak(960)
+    side.read("what is two plus three")
+    side.user.commit()
+    side.user.clear()
+    side.read("what is two plus three", settled=True)
+    assert side.notes.finals == ["what is two plus three"]
+
+
+async def test_speech_beside_a_response_that_was_asked_for_before_the_transcript_came() -> None:
+    """The agent was made to speak while a turn waited for its transcript: what comes then is a turn of its own."""
+    side = Side()
+    side.speak(960)
+    side.read("what is two plus three")
+    side.hush(400)
+    side.turns.agent(True)
+    side.speak(800)
+    assert side.notes.finals == ["what is two plus three"]
+    assert side.notes.log[-1] == "barge-in"
+    assert len({event.item_id for event in side.events if isinstance(event, SpeechStarted)}) == 2
