@@ -7,96 +7,40 @@ asks whenever there is something new to ask. Everything here runs on the event l
 import asyncio
 import logging
 import traceback
-from dataclasses import dataclass, replace
 
-from kame_core.agent_turn import AgentTurn
-from kame_core.answering import Answering, policy_of
 from kame_core.audio import Samples
 from kame_core.backend.planner import Planner
+from kame_core.dialogue import Dialogue
 from kame_core.engines import Engines
-from kame_core.errors import ConversationClosedError, FrontendError, InvalidRequestError, KameError, SpeechToTextError
+from kame_core.errors import FrontendError, KameError, SpeechToTextError
 from kame_core.events import (
     ConversationEnded,
-    Ducked,
-    Event,
-    FinalTranscript,
-    ItemAdded,
-    ItemDeleted,
-    Restored,
-    Role,
     Trouble,
-    UserTurnCommitted,
 )
-from kame_core.frontend.base import Floor, SlotLease
-from kame_core.hearing import EarState, Hearing
-from kame_core.ids import new_id
-from kame_core.latency import TurnTimeline
+from kame_core.frontend.base import SlotLease
+from kame_core.hearing import Hearing
 from kame_core.options import ConversationOptions
 from kame_core.playout import Playout
-from kame_core.response import Response
 from kame_core.stt.base import Recognizer
-from kame_core.subscription import Subscription
-from kame_core.transcript import Item, Transcript
-from kame_core.turns import Turns
-from kame_core.user_turn import UserTurn
 
 _log = logging.getLogger(__name__)
 
-_MAX_SUBSCRIPTIONS = 16
 
-
-@dataclass(frozen=True, slots=True)
-class _Deferred:
-    """A turn of the user that waits until the agent has said its own."""
-
-    item_id: str
-    text: str
-    timeline: TurnTimeline | None
-
-
-class Conversation:
+class Conversation(Dialogue):
     """A dialogue in progress. Made by `ConversationRegistry.open`; every method is called on the event loop."""
 
     def __init__(
         self, engines: Engines, options: ConversationOptions, lease: SlotLease, recognizer: Recognizer
     ) -> None:
-        self.id = new_id("conv")
-        self.clock = engines.clock
-        self.transcript = Transcript()
+        super().__init__(engines, options, lease, recognizer)
         self._engines = engines
-        self._traits = engines.frontend.traits
-        self._options = options
-        self._turn_options = options  # as they were when the turn began
         self._lease = lease
         self._recognizer = recognizer
-        self._began_s = engines.clock.now()
-        self._subscriptions: list[Subscription] = []
         self._started = asyncio.Event()
         self._closing = asyncio.Event()
         self._closed = asyncio.Event()
         self._reason = "ended"
-        self._timeline: TurnTimeline | None = None
-        self._announced_item_id: str | None = None
-        self._demanded: str | None = None
-        self._beside = False
-        self._deferred: _Deferred | None = None
-        turns = Turns(options.turn_detection, observes=self._traits.takes_turns)
-        self._user = UserTurn(turns, recognizer, self, self._emit, self.now_ms)
-        self._agent = AgentTurn(
-            lease,
-            self._traits,
-            self.transcript,
-            self._emit,
-            self.now_ms,
-            on_opening=self._announce_user_item,
-            waiting=self._more_may_come,
-            on_idle=self._agent_idle,
-            on_ended=self._response_ended,
-        )
-        self._answering = Answering(
-            self._agent, self._traits, self.transcript, turns, lambda: self._turn_options, self._emit, self.now_ms
-        )
-        self._hearing = Hearing(engines.vad, recognizer, engines.hearing, engines.clock, self._heard)
+        self._hearing = Hearing(engines.vad, recognizer, engines.hearing, engines.clock, self._user.ear)
 
     # --- life ---
 
@@ -137,8 +81,12 @@ class Conversation:
         self._reason = "failed"
         self._emit(Trouble(self.now_ms(), known, fatal=True))
 
-    async def _release(self) -> None:
+    def _end(self) -> None:
+        self.closed = True
         self._closing.set()
+
+    async def _release(self) -> None:
+        self._end()
         self._started.set()
         self._agent.playout.flush()
         self._agent.end("incomplete", "ended")
@@ -157,7 +105,7 @@ class Conversation:
         """End the conversation and wait until its slot, recogniser and tasks are free."""
         if not self._closing.is_set():
             self._reason = reason
-            self._closing.set()
+            self._end()
         await self._closed.wait()
 
     async def wait_started(self) -> None:
@@ -167,11 +115,6 @@ class Conversation:
     async def wait_closed(self) -> None:
         """Return when the conversation has ended for whatever reason."""
         await self._closed.wait()
-
-    @property
-    def closed(self) -> bool:
-        """It has ended or is about to."""
-        return self._closing.is_set()
 
     # --- what goes in and out ---
 
@@ -185,139 +128,6 @@ class Conversation:
         if not self.closed and samples.size:
             self._lease.push_audio(samples)
             self._hearing.push(samples)
-
-    def subscribe(self) -> Subscription:
-        """All events from now on.
-
-        Raises:
-            ConversationClosedError: it has ended.
-            InvalidRequestError: too many listen already.
-        """
-        if self.closed:
-            raise ConversationClosedError("The conversation has ended. Start a new one.")
-        self._subscriptions = [other for other in self._subscriptions if not other.closed]
-        if len(self._subscriptions) >= _MAX_SUBSCRIPTIONS:
-            raise InvalidRequestError("Too many listeners on one conversation.", code="too_many_listeners")
-        subscription = Subscription()
-        self._subscriptions.append(subscription)
-        return subscription
-
-    def now_ms(self) -> int:
-        """Conversation time."""
-        return round((self._engines.clock.now() - self._began_s) * 1000)
-
-    def _emit(self, event: Event) -> None:
-        for subscription in self._subscriptions:
-            subscription.put(event)
-
-    # --- what a client may do ---
-
-    @property
-    def options(self) -> ConversationOptions:
-        """What is asked of the conversation now."""
-        return self._options
-
-    def set_options(self, options: ConversationOptions) -> None:
-        """Change the options; they apply from the next turn. Language and voice stay as they were opened."""
-        self._options = replace(options, language=self._options.language, voice=self._options.voice)
-        self._user.turns.detection = options.turn_detection
-        if not self._automatic:
-            self._drop_opener()
-
-    def add_text(self, text: str, role: Role, item_id: str | None = None, previous_item_id: str | None = None) -> str:
-        """Put a typed message into the dialogue and return its id.
-
-        Raises:
-            InvalidRequestError: the id is taken or the previous item is not here.
-        """
-        item = Item(item_id or new_id("item"), role, text, "completed", "text")
-        previous = self.transcript.add(item, previous_item_id)
-        self._emit(ItemAdded(self.now_ms(), item.id, previous, role, text))
-        return item.id
-
-    def item(self, item_id: str) -> Item | None:
-        """An item of the dialogue."""
-        return self.transcript.get(item_id)
-
-    def delete_item(self, item_id: str) -> None:
-        """Take an item out of the dialogue.
-
-        Raises:
-            InvalidRequestError: it is not here.
-        """
-        self.transcript.delete(item_id)
-        self._emit(ItemDeleted(self.now_ms(), item_id))
-
-    def create_response(self, instructions: str = "") -> str:
-        """Answer now, to what was said or typed last; returns the response's id.
-
-        Raises:
-            InvalidRequestError: a response is open already.
-        """
-        if self._agent.response is not None:
-            raise InvalidRequestError(
-                "A response is in progress. Cancel it or wait until it is done.",
-                code="conversation_already_has_active_response",
-            )
-        if self._user.awaits_final and self._user.item_id is not None:  # it answers the turn that was just committed
-            if self._answering.active:
-                self._hush()
-            self._announce(self._user.item_id)
-            self._demanded = instructions
-            return self._agent.open(on_demand=True).id
-        items = reversed(self.transcript.items())
-        asked = next((item for item in items if item.role == "user" and item.status == "completed"), None)
-        self._begin_turn()
-        self._hush()
-        self._beside = self._user.in_turn and not self._traits.takes_turns
-        response = self._agent.open(on_demand=True)
-        self._timeline = self._agent.timeline = TurnTimeline(self.now_ms())
-        if instructions or asked is None:
-            self._answering.answer(None, instructions, on_demand=True)
-        else:
-            self._answering.answer(asked.id, asked.text, on_demand=True)
-        return response.id
-
-    def cancel_response(self, response_id: str | None = None) -> None:
-        """Stop the response in progress, or the one being thought of.
-
-        Raises:
-            InvalidRequestError: there is none, or it is another one.
-        """
-        response = self._agent.response
-        if response is None and response_id is None and self._answering.active and not self._traits.takes_turns:
-            self._hush()
-            self._agent_done()
-            return
-        if response is None or response_id not in (None, response.id):
-            raise InvalidRequestError("There is no such response in progress.", code="response_cancel_not_active")
-        self._demanded = None
-        self._answering.stop()
-        self._agent.cut("client_cancelled")
-
-    def clear_voice(self) -> str | None:
-        """Silence the agent at once; returns the response that was being spoken."""
-        response = self._agent.response
-        if response is None:
-            return None
-        self.cancel_response()
-        return response.id
-
-    def commit_input(self) -> None:
-        """The user's turn is over (push to talk).
-
-        Raises:
-            InvalidRequestError: nothing was said since the last turn.
-        """
-        if not self._user.in_turn:
-            raise InvalidRequestError(
-                "There is no speech to commit. Speak first.", code="input_audio_buffer_commit_empty"
-            )
-        self._user.commit()
-
-    def clear_input(self) -> None:
-        """Forget what the user has said since the last turn."""
-        self._user.clear()
 
     # --- loops ---
 
@@ -334,187 +144,3 @@ class Conversation:
                 self._user.reading(update)
             self._agent.output(output)
         raise FrontendError("The front end was closed during the conversation. Start a new one.", retryable=True)
-
-    def _heard(self, state: EarState) -> None:
-        self._user.ear(state)
-
-    # --- the user's turn (TurnListener) ---
-
-    def turn_began(self) -> None:
-        """The user speaks a new turn."""
-        if self._answers_on:
-            self._beside = True
-            self._timeline = None
-        else:
-            self._begin_turn()
-            self._hush()
-
-    def turn_paused(self, speech_end_ms: int, *, opener: bool) -> None:
-        """Perhaps the end: an opener may come."""
-        self._timeline = TurnTimeline(speech_end_ms)
-        self._timeline.stamp("pause", self.now_ms())
-        if self._answering.active:
-            return
-        if self._agent.response is None:
-            self._agent.timeline = self._timeline
-        self._answering.forget_outdated(self._user.text)
-        if opener and self._automatic and self._agent.state.policy.opener:
-            self._agent.tell(Floor.PAUSE, heard=self._user.text)
-
-    def turn_resumed(self) -> None:
-        """The turn goes on: an opener given meanwhile was a backchannel."""
-        if self._agent.response is not None and not self._traits.takes_turns and not self._answering.active:
-            self._demanded = None
-            self._agent.cut("turn_detected", heard=self._user.text)
-            self._answering.replay()
-        elif not self._answering.active:
-            self._agent.tell(Floor.LISTEN, heard=self._user.text)
-
-    def turn_ended(self, speech_end_ms: int) -> None:
-        """The turn is over; the final transcript is awaited."""
-        if self._timeline is None:
-            self._timeline = TurnTimeline(speech_end_ms)
-        self._timeline.speech_end_ms = speech_end_ms
-        self._timeline.stamp("turn_end", self.now_ms())
-        if self._agent.timeline is None and not self._answering.active:
-            self._agent.timeline = self._timeline
-
-    def turn_final(self, item_id: str, text: str, speech_end_ms: int) -> None:
-        """The user's turn joins the dialogue and is answered."""
-        if self._timeline is not None:
-            self._timeline.stamp("settled", self.now_ms())
-        self._announce(item_id)
-        self.transcript.update(item_id, text=text, status="completed")
-        self._announced_item_id = None
-        self._emit(FinalTranscript(self.now_ms(), item_id, text, self._user.seconds))
-        self._beside = False
-        demanded, self._demanded = self._demanded, None
-        if self._answers_on:
-            self._deferred = _Deferred(item_id, text, self._timeline) if self._automatic else None
-            return
-        self._deferred = None  # the dialogue that is asked about holds it
-        if demanded:
-            self._answering.answer(None, demanded, on_demand=True)
-        elif demanded is not None or self._automatic:
-            self._answering.answer(item_id, text)
-        else:
-            self._answering.stop()
-            self._drop_opener()
-
-    def turn_dropped(self, item_id: str) -> None:
-        """It was no turn."""
-        self._beside = False
-        if self._announced_item_id == item_id:
-            self._announced_item_id = None
-            if self.transcript.get(item_id) is not None:
-                self.delete_item(item_id)
-        demanded, self._demanded = self._demanded, None
-        if self._answers_on:
-            return
-        self._answering.stop()
-        if demanded is not None:
-            self._answering.answer(None, demanded, on_demand=bool(demanded))
-        elif self._agent.response is not None and not self._traits.takes_turns:
-            self._agent.cut("turn_detected")
-        else:
-            self._hush()
-            self._agent_done()
-
-    def transcript_changed(self, text: str, *, settled: bool) -> None:
-        """The user's turn in progress was read anew."""
-        if settled and self._timeline is not None:
-            self._timeline.stamp("settled", self.now_ms())
-        if not self._answers_on:
-            self._answering.heard(text, settled=settled)
-        if not self._answering.active:
-            self._agent.tell(self._agent.state.floor, heard=text)
-
-    def overlap_began(self) -> None:
-        """Lower the voice until it is clear why the user speaks."""
-        self._agent.playout.duck()
-        self._emit(Ducked(self.now_ms()))
-
-    def overlap_ended(self) -> None:
-        """The agent goes on."""
-        self._agent.playout.restore()
-        self._emit(Restored(self.now_ms()))
-
-    def barged_in(self) -> None:
-        """The user took the turn."""
-        self._deferred = None
-        self._agent.cut("turn_detected")
-        self._begin_turn()
-        self._hush(heard=self._user.text)
-
-    def _announce_user_item(self) -> None:
-        """The user's item comes before the response that answers it, also when that is only an opener."""
-        if self._user.item_id is not None:
-            self._announce(self._user.item_id)
-
-    def _announce(self, item_id: str) -> None:
-        if self._announced_item_id == item_id:
-            return
-        self._announced_item_id = item_id
-        previous = self.transcript.add(Item(item_id, "user", "", "in_progress", "audio"))
-        self._emit(UserTurnCommitted(self.now_ms(), item_id, previous))
-
-    def _begin_turn(self) -> None:
-        self._timeline = self._agent.timeline = None
-        self._turn_options = self._options
-        self._beside = False
-        self._answering.begin_turn()
-
-    @property
-    def _automatic(self) -> bool:
-        """A turn that ends is answered unasked."""
-        detection = self._options.turn_detection
-        return detection is not None and detection.create_response
-
-    @property
-    def _answers_on(self) -> bool:
-        """The agent answers an earlier turn and may not be interrupted: what is said meanwhile is answered after it."""
-        return self._answering.active and not self._traits.takes_turns
-
-    def _hush(self, heard: str = "") -> None:
-        """The floor is the user's; what was to be said is void."""
-        self._answering.stop()
-        self._agent.tell(Floor.LISTEN, heard=heard, policy=policy_of(self._turn_options), new_turn=True)
-
-    def _drop_opener(self) -> None:
-        """No answer is going to follow the opener that was given."""
-        if self._answering.active or self._demanded is not None or self._traits.takes_turns:
-            return
-        if self._agent.response is not None:
-            self._agent.cut("turn_detected")
-        elif self._agent.state.floor is not Floor.LISTEN:
-            self._hush()
-
-    # --- the agent's turn ---
-
-    def _more_may_come(self) -> bool:
-        return self._user.awaits_final or self._answering.busy
-
-    def _response_ended(self, response: Response) -> None:
-        timeline, self._agent.timeline = self._agent.timeline, None
-        self._answering.response_ended(response, timeline)
-        self._agent_done()
-
-    def _agent_idle(self) -> None:
-        self._answering.nothing_said()
-        self._agent_done()
-
-    def _agent_done(self) -> None:
-        """What was said beside the agent's turn comes to its right after that."""
-        if self._answering.active or self.closed:
-            return
-        if self._beside:
-            self._begin_turn()
-            self._hush(heard=self._user.text)
-            self._answering.heard(self._user.text, settled=False)
-        deferred = self._deferred
-        if deferred is not None and not self._user.in_turn and self._agent.response is None:
-            self._deferred = None
-            self._begin_turn()
-            self._hush()
-            self._timeline = self._agent.timeline = deferred.timeline
-            self._answering.answer(deferred.item_id, deferred.text)
