@@ -20,8 +20,10 @@ from kame_core.workers import Workers
 
 _MAX_WAITING_SAMPLES = 2 * SAMPLE_RATE_HZ
 _NOTHING_ARRIVED_S = 0.1
-_PRE_ROLL_SAMPLES = EAR_RATE_HZ * 300 // 1000
-_TAIL_MS = 200
+PRE_ROLL_MS = 200
+"""Speech-to-text gets this much of what was before the speech: its beginning may be too quiet to be noticed."""
+_PRE_ROLL_SAMPLES = EAR_RATE_HZ * PRE_ROLL_MS // 1000
+TAIL_MS = 200
 """Speech-to-text gets this much of a pause; longer silence inside an utterance costs accuracy."""
 
 
@@ -123,7 +125,7 @@ class Hearing:
             lag_ms = round((self._recent_end - position) * 1000 / (EAR_RATE_HZ * scale))
             # Told before the sound is passed on: speech that begins a new utterance must not be heard in the old one.
             self._on_state(EarState(state.speaking, state.silence_ms, lag_ms))
-            if state.speaking or (state.last_voiced_samples is not None and state.silence_ms <= _TAIL_MS):
+            if state.speaking or (state.last_voiced_samples is not None and state.silence_ms <= TAIL_MS):
                 onset = (state.onset_samples or 0) - _PRE_ROLL_SAMPLES
                 self._pass_on(max(self._pushed_until, round(onset * scale)), position)
         if self._recent.size > keep:

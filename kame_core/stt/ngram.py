@@ -123,7 +123,7 @@ class TrigramModel:
         least_difference: trigrams that make less difference, in weight times nats, are left out.
     """
 
-    def __init__(self, templates: Sequence[Template], discount: float = 0.4, least_difference: float = 5e-4) -> None:
+    def __init__(self, templates: Sequence[Template], discount: float = 0.15, least_difference: float = 5e-3) -> None:
         self._discount = discount
         self._least_difference = least_difference
         self._trigrams: dict[tuple[str, str], dict[str, float]] = defaultdict(lambda: defaultdict(float))

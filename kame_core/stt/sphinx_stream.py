@@ -6,17 +6,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from kame_core.audio import Samples, silence, to_int16
 
 SAMPLE_RATE_HZ = 16_000
 MAX_UTTERANCE_SAMPLES = 30 * SAMPLE_RATE_HZ
 
+CepstralMean = npt.NDArray[np.float64]
+"""float64 [13]."""
+
 _NOT_WORDS = re.compile(r"\(\d+\)|<[^>]*>|\[[^\]]*\]|\+\+[^+]*\+\+")
+_SPOKEN = {"mr": "mister", "mrs": "missus", "dr": "doctor"}
+"""The general model writes some words short."""
 _LEVEL_SAMPLES = SAMPLE_RATE_HZ // 50
-_FLOOR_BELOW_SPEECH = 1e-3
-"""30 dB: noise power aimed at, against the mean power of the utterance."""
+FLOOR_BELOW_SPEECH = 3e-3
+"""25 dB: noise power aimed at, against the mean power of the utterance."""
 _FLOOR_QUANTILE = 0.03
+_NOISE_SAMPLES = 8 * SAMPLE_RATE_HZ
+_PINK_FROM_HZ = 100.0
 _SILENT_POWER = 10.0 ** (-62.0 / 10.0)
 
 
@@ -27,7 +35,7 @@ class Utterance:
     """
 
     def __init__(self) -> None:
-        self._noise = np.random.default_rng(20260722).standard_normal(MAX_UTTERANCE_SAMPLES).astype(np.float32)
+        self._noise = _room_noise()
         self.clear()
 
     def clear(self) -> None:
@@ -49,7 +57,7 @@ class Utterance:
         while self.end - self.begin - self._pieces[0].size >= MAX_UTTERANCE_SAMPLES:
             self.begin += self._pieces.popleft().size
 
-    def measure(self) -> bool:
+    def measure(self, floor_below_speech: float = FLOOR_BELOW_SPEECH) -> bool:
         """Set the noise to be added from all sound so far; False where nobody can have spoken."""
         sound = self._joined()
         frames = sound[: sound.size // _LEVEL_SAMPLES * _LEVEL_SAMPLES].reshape(-1, _LEVEL_SAMPLES)
@@ -58,7 +66,7 @@ class Utterance:
         powers = np.mean(np.square(frames), axis=1)
         if float(np.quantile(powers, 0.9)) < _SILENT_POWER:
             return False
-        missing = float(powers.mean()) * _FLOOR_BELOW_SPEECH - float(np.quantile(powers, _FLOOR_QUANTILE))
+        missing = float(powers.mean()) * floor_below_speech - float(np.quantile(powers, _FLOOR_QUANTILE))
         self._added_noise_rms = max(0.0, missing) ** 0.5
         return True
 
@@ -74,6 +82,15 @@ class Utterance:
         if len(self._pieces) > 1:
             self._pieces = deque([np.concatenate(self._pieces)])
         return self._pieces[0] if self._pieces else silence(0)
+
+
+def _room_noise() -> Samples:
+    """Pink noise, as rooms have it, at a power of 1; the same every time."""
+    white = np.random.default_rng(20261122).standard_normal(_NOISE_SAMPLES)
+    spectrum = np.fft.rfft(white)
+    frequency_hz = np.fft.rfftfreq(_NOISE_SAMPLES, 1 / SAMPLE_RATE_HZ)
+    pink = np.fft.irfft(spectrum / np.sqrt(np.maximum(frequency_hz, _PINK_FROM_HZ)))
+    return (pink / pink.std()).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +115,21 @@ class Stream:
     """
 
     def __init__(self, **options: Any) -> None:
-        from pocketsphinx import Decoder  # noqa: PLC0415 - only processes that decode load it
+        from pocketsphinx import Decoder
 
         # The second pass (fwdflat) doubles the time at a pause and gains 0.6 points.
         self._decoder = Decoder(loglevel="FATAL", fwdflat=False, **options)
         self.running = False
         self.position = 0
+        self.mean: CepstralMean = np.zeros(13)
+        """What the sound was or is normalised by."""
 
-    def start(self, mean: str, position: int) -> None:
+    def start(self, mean: CepstralMean, position: int) -> None:
         """Begin to read piece by piece at a position of the utterance, with a cepstral mean."""
         self.stop()
-        self._decoder.set_cmn(mean)
+        self._decoder.reinit_feat(None)
+        self._decoder.set_cmn(",".join(f"{value:.5g}" for value in mean))
+        self.mean = mean
         self._decoder.start_utt()
         self.running = True
         self.position = position
@@ -126,7 +147,8 @@ class Stream:
         if hypothesis is None or hypothesis.score <= 0.0:
             return NO_PATH
         frames = max(1, self._decoder.n_frames())
-        text = " ".join(_NOT_WORDS.sub("", hypothesis.hypstr).split())
+        words = _NOT_WORDS.sub("", hypothesis.hypstr).split()
+        text = " ".join(_SPOKEN.get(word, word) for word in words)
         return Path(text, self._decoder.get_logmath().log(hypothesis.score) / frames, hypothesis.prob)
 
     def finish(self) -> Path:
@@ -143,14 +165,13 @@ class Stream:
     def read_whole(self, utterance: Utterance, begin: int, end: int) -> Path:
         """Read a stretch at once, normalised by its own cepstral mean."""
         self.stop()
+        # Ending any utterance switches the decoder to live normalisation for good; this (0.1 ms) switches it back.
+        self._decoder.reinit_feat(None)
         self._decoder.start_utt()
         self._decoder.process_raw(utterance.pcm(begin, end), False, True)
         self._decoder.end_utt()
+        self.mean = np.array([float(value) for value in self._decoder.get_cmn(False).split(",")])
         return self.path()
 
-    def mean(self) -> str:
-        """The cepstral mean of the last whole reading, as `start` takes it."""
-        return str(self._decoder.get_cmn(False))
 
-
-__all__ = ["MAX_UTTERANCE_SAMPLES", "NO_PATH", "SAMPLE_RATE_HZ", "Path", "Stream", "Utterance"]
+__all__ = ["MAX_UTTERANCE_SAMPLES", "NO_PATH", "SAMPLE_RATE_HZ", "CepstralMean", "Path", "Stream", "Utterance"]

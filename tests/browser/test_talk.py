@@ -18,7 +18,8 @@ def microphone(*parts: Samples | float) -> Samples:
     """Speech and pauses in seconds, one after the other, in a quiet room: no microphone hears digital silence."""
     line = np.concatenate([silence(round(p * SAMPLE_RATE_HZ)) if isinstance(p, float) else p for p in parts])
     room = np.random.default_rng(7).standard_normal(line.size).astype(np.float32)
-    return line + np.float32(10 ** (-62 / 20)) * room
+    heard: Samples = line + np.float32(10 ** (-62 / 20)) * room
+    return heard
 
 
 def longest_hole_ms(sound: Samples, level: float = 1e-4) -> float:

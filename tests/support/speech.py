@@ -17,6 +17,7 @@ import espeakng_loader
 import numpy as np
 
 from kame_core.audio import SAMPLE_RATE_HZ, Samples, from_int16, read_audio, resample
+from kame_core.hearing import PRE_ROLL_MS, TAIL_MS
 from kame_core.vad import SileroModel, SpeechGate, VoiceActivityDetector
 
 _SYNCHRONOUS = 2
@@ -94,14 +95,14 @@ def _silero() -> SileroModel:
     return SileroModel()
 
 
-def spoken_part(samples16k: Samples, pre_roll_ms: int = 200, tail_ms: int = 150) -> Samples:
+def spoken_part(samples16k: Samples, pre_roll_ms: int = PRE_ROLL_MS, tail_ms: int = TAIL_MS) -> Samples:
     """What voice activity detection lets through, as one piece; float32 mono 16 kHz in and out."""
     parts = speech_segments(samples16k, pre_roll_ms=pre_roll_ms, tail_ms=tail_ms)
     return np.concatenate(parts) if parts else samples16k[:0]
 
 
 def speech_segments(
-    samples16k: Samples, *, pre_roll_ms: int = 200, tail_ms: int = 150, pause_ms: int = 400
+    samples16k: Samples, *, pre_roll_ms: int = PRE_ROLL_MS, tail_ms: int = TAIL_MS, pause_ms: int = 400
 ) -> list[Samples]:
     """The stretches of speech that are more than `pause_ms` apart, with a little sound around each."""
     detector = VoiceActivityDetector(_silero())
