@@ -90,7 +90,8 @@ def _room_noise() -> Samples:
     spectrum = np.fft.rfft(white)
     frequency_hz = np.fft.rfftfreq(_NOISE_SAMPLES, 1 / SAMPLE_RATE_HZ)
     pink = np.fft.irfft(spectrum / np.sqrt(np.maximum(frequency_hz, _PINK_FROM_HZ)))
-    return (pink / pink.std()).astype(np.float32)
+    noise: Samples = (pink / pink.std()).astype(np.float32)
+    return noise
 
 
 @dataclass(frozen=True, slots=True)

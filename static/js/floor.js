@@ -66,8 +66,7 @@ export class Floor {
         this.#ducked = false;
         return true;
       case "response.done":
-        // A response without a sound ends here; one that is still heard ends with its sound.
-        if (!this.#agentSpeaks) this.#thinkingSince_ms = null;
+        this.#thinkingSince_ms = null; // what is still heard of it ends with its sound
         return true;
       case "kame.voice.ducked":
         this.#ducked = true;

@@ -10,6 +10,8 @@ const CANDIDATES_MAX = 24;
 export class Oracle {
   /** Oldest first. @type {Candidate[]} */
   #candidates = [];
+  /** Ids of candidates of which something was spoken. @type {Set<string>} */
+  #spoken = new Set();
 
   /** @returns {readonly Candidate[]} oldest first */
   get all() {
@@ -18,6 +20,7 @@ export class Oracle {
 
   clear() {
     this.#candidates = [];
+    this.#spoken.clear();
   }
 
   /** The call is over: nothing is written any more. */
@@ -32,6 +35,11 @@ export class Oracle {
    * @returns {boolean} whether something shown has changed
    */
   handle(event) {
+    if (event.type === "kame.spoken" && event.origin === "oracle") {
+      const adopted = this.#candidates.findLast((one) => one.state === "adopted");
+      if (adopted) this.#spoken.add(adopted.id);
+      return false;
+    }
     if (!event.type.startsWith("kame.candidate.")) return false;
     const id = text(event.candidate_id);
     if (event.type === "kame.candidate.started") return this.#start(id, event);
@@ -54,8 +62,8 @@ export class Oracle {
         candidate.state = "adopted";
         return true;
       case "kame.candidate.superseded":
-        // `by` null: the turn is over; an adopted candidate stays shown as the one that was spoken.
-        if (!(candidate.state === "adopted" && !text(event.by))) candidate.state = "superseded";
+        // `by` null: nothing takes its place; the one that was spoken stays shown as such.
+        if (text(event.by) || !this.#spoken.has(id)) candidate.state = "superseded";
         return true;
       default:
         return false;

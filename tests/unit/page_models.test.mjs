@@ -115,6 +115,7 @@ test("candidates grow, are adopted, superseded, fail", () => {
   tell("delta", "b", { delta: " is" });
   tell("finished", "b", { text: "Two is two." });
   tell("failed", "c", { code: "llm_timeout", message: "Too slow." });
+  oracle.handle({ type: "kame.spoken", origin: "oracle", delta: " Two" });
   tell("superseded", "b", { by: null });
   assert.deepEqual(
     oracle.all.map((one) => [one.id, one.state, one.text, one.note]),

@@ -17,8 +17,8 @@ OPENERS = MappingProxyType(
         Kind.GOODBYE: ("Goodbye!", "Bye-bye!"),
         Kind.WHO_ARE_YOU: ("Well.", "Hmm."),
         Kind.CAN_YOU_HEAR: ("Yes.", "I'm here."),
-        Kind.CALCULATION: ("Let's see.", "Well.", "Hmm."),
-        Kind.QUESTION: ("Let's see.", "Well.", "Hmm."),
+        Kind.CALCULATION: ("Well.", "Hmm."),
+        Kind.QUESTION: ("Well.", "So.", "Hmm."),  # half a second: what is known soon must not wait for them
         Kind.REQUEST: ("Sure.", "Okay.", "All right."),
         Kind.AGREEMENT: ("Okay.", "All right.", "Good."),
         Kind.REFUSAL: ("Okay.", "All right.", "I see."),
