@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from kame_core.audio import Samples
 from kame_core.errors import SpeechToTextError
+from kame_core.hearing import PRE_ROLL_MS
 from kame_core.stt.base import RecognizerUpdate
 
 RATE_HZ = 16_000
@@ -45,7 +46,7 @@ class ScriptedRecognizer:
             self._tell(" ".join(self._line[: self._revealed()]))
 
     def _revealed(self) -> int:
-        return min(len(self._line), int(max(0.0, self.pushed_samples / RATE_HZ - 0.3) / self.word_s))
+        return min(len(self._line), int(max(0.0, self.pushed_samples / RATE_HZ - PRE_ROLL_MS / 1000) / self.word_s))
 
     def flush(self) -> None:
         self.flushes += 1

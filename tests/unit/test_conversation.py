@@ -152,7 +152,7 @@ def test_barge_in_cuts_the_voice_and_keeps_only_what_was_heard() -> None:
         assert ducked.at_ms - began_ms <= 300
         assert studio.level_at(ducked.at_ms + 60, ducked.at_ms + 200) <= loud - 12
         assert first.at_ms - began_ms <= 900
-        assert 0 < len(first.text) < len(first.generated) < len(LONG) + 40
+        assert 0 < len(first.text) <= len(first.generated) < len(LONG)
         assert first.generated.startswith(first.text)
         assert studio.level_at(first.at_ms + 40, first.at_ms + 200) == -120.0
         await studio.listen_until(ResponseEnded, count=len(studio.all(ResponseEnded)) + 1)
