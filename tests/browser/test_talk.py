@@ -129,7 +129,7 @@ async def test_a_typed_question_is_answered_and_the_call_ends_on_demand(server: 
         await talk.page.get_by_test_id("send").click()
         state = await talk.until("s.captions.some((c) => c.who === 'agent' && c.final)", 15)
         assert (
-            "fifty-six"
+            "fifty six"
             in " ".join(caption["text"] for caption in state["captions"] if caption["who"] == "agent").lower()
         )
         await talk.page.keyboard.press("Escape")
