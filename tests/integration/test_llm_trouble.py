@@ -114,6 +114,6 @@ async def nothing_missing(client: RtcClient) -> None:
     assert abs(line.size / 24_000 - passed_s) < 0.06 + PIECE_SAMPLES / 24_000
     gaps_ms = np.array(client.ear.gaps_ms[50:])  # after the first second, in which a dozen things start
     assert np.percentile(gaps_ms, 99) < 60
-    assert gaps_ms.max() < 200, "server, LLM and two callers share one loop and two cores here"
+    assert gaps_ms.max() < 500, "server, LLM and two callers share one loop and two cores here"
     assert np.max(np.abs(line)) <= 1.0
     assert level_dbfs(line) > -60 or "kame.spoken" not in client.kinds()
