@@ -34,8 +34,7 @@ async def test_it_says_line_by_line_what_it_loads_and_when_it_is_ready() -> None
             assert response.status == 200
             assert all(part["state"] == "ready" for part in (await response.json())["parts"])
         children = psutil.Process(server.process.pid).children(recursive=True)
-        server.process.send_signal(signal.SIGINT)
-        assert await server.end() == 0
+        assert await server.end(signal.SIGINT) == 0
         assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -136,10 +137,10 @@ class ServerProcess:
         if self.reading is not None:
             await asyncio.wait([self.reading], timeout=5.0)
 
-    async def end(self, timeout_s: float = 10.0) -> int:
-        """SIGTERM, and the exit code."""
+    async def end(self, signal_number: int = signal.SIGTERM, timeout_s: float = 10.0) -> int:
+        """One signal, never two (a second one ends it at once), and the exit code."""
         if self.process.returncode is None:
-            self.process.terminate()
+            self.process.send_signal(signal_number)
         async with asyncio.timeout(timeout_s):
             code = await self.process.wait()
         await self.finished()
