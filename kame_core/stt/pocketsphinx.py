@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import sys
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -28,7 +29,7 @@ _SOURCES = Path(__file__).resolve().parents[2]
 
 
 class _Process:
-    """One worker process. Made by `start`."""
+    """One worker process. Made by `spawn`; its models are loaded once `ready` returns."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None
@@ -38,16 +39,13 @@ class _Process:
         self._stdout = process.stdout
         self._messages = Messages()
         self._unread: deque[tuple[Kind, bytes]] = deque()
+        self._listens = False
 
     @classmethod
-    async def start(cls) -> "_Process":
-        """A process with loaded models.
-
-        Raises:
-            SpeechToTextError: it did not start.
-        """
+    async def spawn(cls) -> "_Process":
+        """A process that loads its models."""
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(_SOURCES), *_python_path()])}
-        process = cls(
+        return cls(
             await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -58,18 +56,21 @@ class _Process:
                 env=environment,
             )
         )
+
+    async def ready(self) -> None:
+        """Return when its models are loaded.
+
+        Raises:
+            SpeechToTextError: it did not start.
+        """
         try:
             async with asyncio.timeout(_START_DEADLINE_S):
-                ready = await process.read()
-        except BaseException as error:
-            await process.end()
-            if isinstance(error, TimeoutError):
-                raise _no_start() from None
-            raise
-        if ready is None:
-            await process.end()
+                greeting = await self.read()
+        except TimeoutError:
+            raise _no_start() from None
+        if greeting is None:
             raise _no_start()
-        return process
+        self._listens = True
 
     @property
     def pid(self) -> int:
@@ -105,10 +106,10 @@ class _Process:
         return self._unread.popleft()
 
     async def end(self) -> None:
-        """Ask it to end, and make it end."""
+        """Ask it to end, and make it end; one that still loads listens to nobody. May be called again."""
         self._stdin.close()
         try:
-            async with asyncio.timeout(_END_DEADLINE_S):
+            async with asyncio.timeout(_END_DEADLINE_S if self._listens else 0.0):
                 await self._process.wait()
         except TimeoutError:
             with suppress(ProcessLookupError):
@@ -194,8 +195,7 @@ class PocketsphinxRecognizer:
         self._outbox.close()
         self._reader.cancel()
         await asyncio.wait([self._reader])
-        await self._process.end()
-        self._engine.forget(self)
+        await self._engine.end(self._process)
 
     # --- what the process tells ---
 
@@ -226,7 +226,7 @@ class PocketsphinxRecognizer:
         if self._restarts > _MAX_RESTARTS:  # this sound kills it
             self._sound.clear()
             self._sound_samples = 0
-        await self._process.end()
+        await self._engine.end(self._process)
         try:
             self._process = await self._engine.take()
         except SpeechToTextError as error:
@@ -251,9 +251,11 @@ class PocketsphinxSpeechToText:
 
     def __init__(self, spares: int = 1) -> None:
         self._spares = spares
+        self._processes: set[_Process] = set()
+        """All that were spawned and are not known to have ended, whoever uses them: none outlives the engine."""
         self._ready: deque[_Process] = deque()
         self._starting: set[asyncio.Task[None]] = set()
-        self._open: set[PocketsphinxRecognizer] = set()
+        self._open: weakref.WeakSet[PocketsphinxRecognizer] = weakref.WeakSet()
         self._closed = False
 
     async def open(self, language: str) -> PocketsphinxRecognizer:
@@ -278,17 +280,16 @@ class PocketsphinxSpeechToText:
         Raises:
             SpeechToTextError: none starts.
         """
-        if self._closed:
-            raise SpeechToTextError("The server is shutting down.", code="stt_closed", retryable=False)
+        self._check_open()
         process: _Process | None = None
         while self._ready and process is None:
             candidate = self._ready.popleft()
             if candidate.alive:
                 process = candidate
             else:
-                await candidate.end()
+                await self.end(candidate)
         if process is None:
-            process = await _Process.start()
+            process = await self._start()
         self._stock_up()
         return process
 
@@ -298,29 +299,41 @@ class PocketsphinxSpeechToText:
             self._starting.add(task)
             task.add_done_callback(self._starting.discard)
 
+    async def _start(self) -> _Process:
+        process = await _Process.spawn()
+        self._processes.add(process)
+        try:
+            await process.ready()
+            self._check_open()
+        except BaseException:
+            await self.end(process)
+            raise
+        return process
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise SpeechToTextError("The server is shutting down.", code="stt_closed", retryable=False)
+
     async def _start_spare(self) -> None:
         try:
-            process = await _Process.start()
+            process = await self._start()
         except (SpeechToTextError, UnavailableError, OSError) as error:
             log.warning("no spare speech recogniser: %s", type(error).__name__)
             return
-        if self._closed:
-            await process.end()
-        else:
-            self._ready.append(process)
+        self._ready.append(process)
 
-    def forget(self, recognizer: PocketsphinxRecognizer) -> None:
-        """A recogniser has closed."""
-        self._open.discard(recognizer)
+    async def end(self, process: _Process) -> None:
+        """End a process that was taken."""
+        await process.end()
+        self._processes.discard(process)
 
     async def aclose(self) -> None:
         """End all processes; idempotent."""
         self._closed = True
         for task in list(self._starting):
             task.cancel()
+        ending = [recognizer.aclose() for recognizer in list(self._open)]
+        await asyncio.gather(*ending, *(self.end(process) for process in list(self._processes)))
         if self._starting:
             await asyncio.wait(list(self._starting))
-        await asyncio.gather(
-            *(recognizer.aclose() for recognizer in list(self._open)), *(process.end() for process in self._ready)
-        )
         self._ready.clear()

@@ -124,7 +124,7 @@ _TEMPLATES: dict[str, tuple[float, Sequence[str]]] = {
             "(add|multiply) {number} (and|by|to|with) {number}",
             "(subtract|take) {number} from {number}",
             "divide {number} by {number}",
-            "(what is|what's|how much is|calculate) {number} percent of {number}",
+            "(what is|what's|how much is|calculate) {number} percent of {number} [dollars]",
             "(what is|what's|how much is) (half|a half|a third|a quarter|two thirds|three quarters) of {number}",
             "(what is|what's|how much is) (half|double|twice) [of] {number}",
             "(what is|what's|calculate) the (square|cube) root of {number}",
@@ -137,6 +137,10 @@ _TEMPLATES: dict[str, tuple[float, Sequence[str]]] = {
             "{number} (plus|minus|times|divided by) {number} is how much",
             "what do you get (when|if) you (add|multiply|divide) {number} (and|by) {number}",
             "(what do|how much do|how much is) {number} (and|plus|times) {number} (make|give|come to|together)",
+            "if (i|you) (add|have|take|multiply) {number} (and|plus|by) {number} (what|how much|how many) do (i|you) (get|have)",
+            "if (i|you) (divide|take) {number} (by|from|away from) {number} (what|how much) (do i get|do you get|is left)",
+            "how (much|many) is left if (i|you) take {number} (from|away from) {number}",
+            "(what is|what's) {number} (more|less|bigger|smaller) than {number}",
         ),
     ),
     "date and time": (
@@ -171,7 +175,10 @@ _TEMPLATES: dict[str, tuple[float, Sequence[str]]] = {
             "how many {units} (is|are) {number} {units}",
             "(convert|change) {number} {units} (to|into|in) {units}",
             "(what is|what's|how much is|what are) {number} {units} in {units}",
-            "how (much|long|far|heavy) is {number} {units} in {units}",
+            "how (much|long|far|heavy|tall|high|big) is {number} {units} in {units}",
+            "how many {units} (equal|equals|go into|fit in|fit into|make up) (a|an|one) {unit}",
+            "(if something is|i am|i'm) {number} {units} (how many|how much|what) is that in {units}",
+            "how many {units} (is|are) (a|an|one) {unit}",
             "(what is|what's|how much is|how hot is|convert) {temperature} degrees {scale} (in|to|into) {scale}",
             "(what is|convert) {temperature} {scale} (in|to) {scale}",
             "{number} {units} (in|to) {units}",
@@ -189,7 +196,7 @@ _TEMPLATES: dict[str, tuple[float, Sequence[str]]] = {
             "[and] (what's|what is) {owner} capital",
             "(what is|what's|tell me) the (population|area|size|currency|continent|language) of {country}",
             "(how many people live|how many people are there) in {country}",
-            "(what|which) (currency|money) (is used|do they use|do people use|do you use) in {country}",
+            "(what|which|what kind of) (currency|money) (is used|do they use|do people use|do you use) in {country}",
             "what is the currency (of|in) {country}",
             "(on|in) (which|what) continent is {country}",
             "(what|which) continent is {country} (in|on)",
@@ -203,7 +210,10 @@ _TEMPLATES: dict[str, tuple[float, Sequence[str]]] = {
             "(what|which) country is {capital} (in|the capital of)",
             "{capital} is the capital of (which|what) country",
             "is {country} (bigger|larger|smaller) than {country}",
-            "(which|what) is (bigger|larger|smaller) {country} or {country}",
+            "(which|what) (is|country is) (bigger|larger|smaller) {country} or {country}",
+            "does {country} have (more|fewer|less) people than {country}",
+            "(which country|who) has more people {country} or {country}",
+            "(which|what) (part of the world|continent) is {country} (in|part of)",
             "(what is|which is|what's) the (biggest|largest|smallest) country in (the world|{continent})",
             "how many countries are [there] in (the world|{continent})",
             "(and|what about|how about|and what about) {country}",
@@ -225,14 +235,16 @@ _TEMPLATES: dict[str, tuple[float, Sequence[str]]] = {
             "(what is|what's) your name",
             "do you have a name",
             "(who|what) (made|built|created|wrote) you",
-            "(what|which) (can you do|things can you do|do you know|can i ask you|can i ask|can you help me with)",
+            "(what|which|what kinds of|what sort of) (things can you do|questions can i ask|things do you know)",
+            "what (else can you do|can you do|do you know|can i ask you|can i ask|can you help me with)",
             "(what do you do|how do you work|how old are you|where are you|where are you from)",
             "are you a (robot|computer|person|human|machine)",
             "(are you real|are you there|can you hear me|do you understand me|do you hear me)",
-            "(thank you|thanks|thank you very much|thanks a lot|thank you so much|many thanks)",
+            "(thank you|thanks|thank you very much|thanks a lot|thank you so much|many thanks) [for your help|for that]",
             "(goodbye|bye|bye bye|see you|see you later|good night|talk to you later|see you tomorrow)",
             "(thank you|thanks) (goodbye|bye|that's all|that is all)",
-            "(tell me|do you know|can you tell me) (a joke|another joke|a story|something funny|something interesting)",
+            "(tell me|do you know|can you tell me) (a|another) [good|funny|short|new] (joke|story)",
+            "(tell me|do you know|can you tell me) (something funny|something interesting)",
             "(can|could|will|would) you help me [please]",
             "i need (help|some help|your help)",
             "help [me]",
@@ -283,7 +295,9 @@ _POLITE_TEMPLATES: tuple[str, ...] = (
 )
 _POLITE_WEIGHT = 6.0
 _BEFORE: Slot = {"": 30.0} | dict.fromkeys("and so okay well please now hey hello hi then but sorry".split(), 0.4)
-_AFTER: Slot = {"": 30.0, "please": 2.0} | dict.fromkeys(("now", "then", "right now", "thank you", "thanks"), 0.3)
+_AFTER: Slot = {"": 30.0, "please": 2.0} | dict.fromkeys(
+    ("now", "then", "right now", "thank you", "thanks", "anyway", "exactly", "again"), 0.3
+)
 _FRAMED = ("arithmetic", "date and time", "units", "countries", "small talk")
 
 PRONUNCIATIONS: Mapping[str, str] = {
