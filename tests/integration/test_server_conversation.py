@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+import psutil
 import pytest
 
 from kame_core.audio import level_dbfs
@@ -49,7 +50,7 @@ async def test_a_question_is_heard_and_answered_aloud(server: RunningServer) -> 
         client.say(say("What is two plus three?"))
         final = await client.event("conversation.item.input_audio_transcription.completed", 10)
         assert final["transcript"] == QUESTION
-        done = await client.event("response.done", 15, where=lambda event: event["response"]["status"] == "completed")
+        done = await client.answered()
         said = done["response"]["output"][0]["content"][0]["transcript"]
         assert "five" in said.lower()
         await client.event("output_audio_buffer.stopped", 10)
@@ -130,7 +131,7 @@ async def test_a_lost_client_comes_back_to_its_conversation(server: RunningServe
                 await with_grace(server, thief, {"resume": token})
             assert refused.value.status == 400
         second.say(say("What is two plus three?"))
-        await second.event("response.done", 15)
+        await second.answered()
         assert await second.delete() == 200
     await conversations_end(server)
 
@@ -169,7 +170,7 @@ async def test_two_conversations_do_not_mix(server: RunningServer) -> None:
     async with RtcClient() as one, RtcClient() as other:
         await asyncio.gather(*(client.connect_http(server.base_url) for client in (one, other)))
         one.say(say("What is two plus three?"))
-        await one.event("response.done", 15)
+        await one.answered()
         assert other.kinds().count("response.created") == 0
         assert level_dbfs(other.ear.line) < -60
 
@@ -180,7 +181,7 @@ async def test_what_is_said_is_logged_only_on_wish(log_content: bool, caplog: py
     async with running_server(loaders=ScriptedEar(), log_content=log_content) as server, RtcClient() as client:
         await client.connect_http(server.base_url)
         client.say(say("What is two plus three?"))
-        await client.event("response.done", 15)
+        await client.answered()
         await client.delete()
     ours = "\n".join(record.getMessage() for record in caplog.records)
     assert ("plus three" in ours.lower()) is log_content
@@ -196,10 +197,13 @@ async def test_shutdown_tells_the_client_why() -> None:
         assert (trouble["code"], trouble["fatal"]) == ("server_shutdown", True)
 
 
-async def test_calls_leave_nothing_behind(server: RunningServer) -> None:
+async def test_fifty_calls_leave_nothing_behind(server: RunningServer) -> None:
+    process = psutil.Process()
+
     def left() -> dict[str, Any]:
         gc.collect()
-        return {"tasks": len(asyncio.all_tasks()), "threads": threading.active_count()}
+        sockets = len(process.net_connections("all"))
+        return {"tasks": len(asyncio.all_tasks()), "threads": threading.active_count(), "sockets": sockets}
 
     async def one(number: int) -> None:
         async with RtcClient() as client:
@@ -214,11 +218,12 @@ async def test_calls_leave_nothing_behind(server: RunningServer) -> None:
     await one(1)
     await conversations_end(server)
     before = left()
-    for _ in range(6):
+    for _ in range(12):
         await asyncio.gather(*(one(number) for number in range(4)))
     await conversations_end(server)
     await asyncio.sleep(0.2)
     after = left()
     assert after["tasks"] <= before["tasks"]
     assert after["threads"] <= before["threads"] + 1
+    assert after["sockets"] <= before["sockets"]
     assert server.room.require().frontend.free == 8

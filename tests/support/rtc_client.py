@@ -248,6 +248,12 @@ class RtcClient:
         assert self.channel is not None
         self.channel.send(json.dumps(event))
 
+    async def answered(self, timeout_s: float = 15.0) -> dict[str, Any]:
+        """The first `response.done` of an answer that was said to its end; an opener may have come and gone before."""
+        return await self.event(
+            "response.done", timeout_s, where=lambda event: event["response"]["status"] == "completed"
+        )
+
     async def event(
         self,
         kind: str,
