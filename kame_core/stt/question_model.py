@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from kame_core.stt import ngram, questions
 from kame_core.stt.ngram import TrigramModel
 
 _FOLDER = "kame-voice"
+_KEPT_S = 14 * 86_400.0
+"""Models of other versions, which another checkout may still use, are kept so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,9 @@ def question_model(cache_folder: Path | None = None) -> ModelFiles:
     reason: OSError | None = None
     for folder in folders:
         try:
-            return _build(folder, name, pronunciations_path)
+            files = _build(folder, name, pronunciations_path)
+            _remove_old(folder, name)
+            return files
         except OSError as error:
             reason = error
     raise UnavailableError(
@@ -110,6 +115,14 @@ def _build(folder: Path, name: str, pronunciations_path: Path) -> ModelFiles:
     with _replacing(files.language_model) as path, path.open("w", encoding="utf-8") as file:
         model.write(file)
     return files
+
+
+def _remove_old(folder: Path, name: str) -> None:
+    """Remove models of other versions that nobody made lately."""
+    for path in folder.glob("questions-*"):
+        with contextlib.suppress(OSError):
+            if not path.name.startswith(name) and time.time() - path.stat().st_mtime > _KEPT_S:
+                path.unlink()
 
 
 class _Pronunciations(dict[str, list[tuple[str, str]]]):

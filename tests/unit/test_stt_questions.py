@@ -121,6 +121,18 @@ def test_the_model_is_made_once_and_completely(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {first.language_model.name, first.dictionary.name}
 
 
+def test_models_of_other_versions_are_removed_when_old(tmp_path: Path) -> None:
+    old, young, foreign = (tmp_path / name for name in ("questions-0123.lm", "questions-4567.lm", "notes.txt"))
+    for path in (old, young, foreign):
+        path.touch()
+    for path in (old, foreign):
+        os.utime(path, (0.0, 0.0))
+    question_model(tmp_path)
+    assert not old.exists()
+    assert young.exists()
+    assert foreign.exists()
+
+
 def test_several_at_once_make_the_same_model(tmp_path: Path) -> None:
     results: list[ModelFiles] = []
     threads = [threading.Thread(target=lambda: results.append(question_model(tmp_path))) for _ in range(3)]
