@@ -74,7 +74,7 @@ class HubFetch:
             self.cancel()
             if not isinstance(error, TimeoutError):
                 raise
-            late = f"{_capital(self.subject)} was not complete after {deadline_s:.1f} s. What has arrived is kept."
+            late = f"{_capital(self.subject)} was not complete after {deadline_s:g} s. What has arrived is kept."
             mute = f"The Hugging Face Hub does not answer; {self.subject} cannot be fetched."
             raise UnavailableError(
                 f"{late if self._reached else mute} Check the network and try again, or {self.instead}.", retryable=True

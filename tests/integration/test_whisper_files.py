@@ -13,6 +13,7 @@ import pytest
 from faster_whisper.utils import _MODELS
 from huggingface_hub import constants
 
+from kame_core import hub_fetch
 from kame_core.errors import UnavailableError
 from kame_core.stt import whisper_files
 from kame_core.stt.faster_whisper import FasterWhisperSpeechToText, fetch_whisper, locate_whisper
@@ -124,7 +125,7 @@ async def test_without_a_hub_it_fails_soon_and_quietly(capfd: pytest.CaptureFixt
 
 async def test_a_hub_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(whisper_files, "REACH_DEADLINE_S", 0.3)
-    monkeypatch.setattr(whisper_files, "_REQUEST_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(hub_fetch, "REQUEST_TIMEOUT_S", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         use_hub(monkeypatch, f"http://127.0.0.1:{mute.getsockname()[1]}")
         async with asyncio.timeout(5):
@@ -180,6 +181,6 @@ async def test_a_download_that_takes_too_long_or_is_cancelled(model: Path, monke
         before = len(told)
         await asyncio.sleep(0.5)
         assert len(told) == before
-        with no_threads_left("whisper-fetch"):
+        with no_threads_left("hub-fetch"):
             pass
         assert await fetch_whisper("tiny", ignore, 30) == locate_whisper("tiny")
