@@ -105,6 +105,7 @@ class SphinxDecoder:
         self._settled: Reading | None = None
         self._settled_end = 0
         self._partial = ""
+        self._read_until = 0
 
     @property
     def partial(self) -> str:
@@ -155,6 +156,7 @@ class SphinxDecoder:
         if self._mean is None:
             return
         begin = self._utterance.begin
+        self._read_until = max(self._read_until, self._question.position)
         self._question.start(self._mean, begin)
         self._phones.start(self._mean, begin)
         if self._general is not None and self._general_wanted:
@@ -177,6 +179,8 @@ class SphinxDecoder:
             self._general.start(self._mean, self._utterance.begin)
 
     def _choose_partial(self) -> None:
+        if self._question.position < self._read_until:
+            return  # it reads anew what is shown already
         path = self._question.path()
         general = self._general
         if general is not None and general.running and self._question.position - general.position < _LAG_SAMPLES:
@@ -222,6 +226,7 @@ class SphinxDecoder:
     def _remember(self, reading: Reading, end: int) -> Reading:
         self._stop()
         self._settled, self._settled_end, self._partial = reading, end, reading.text
+        self._read_until = end
         return reading
 
     def _read_on(self, stream: Stream, end: int) -> Generator[None, None, Path]:

@@ -29,6 +29,13 @@ class SpeechChunk:
     """The words that begin in this piece."""
 
 
+def shifted(marks: tuple[WordMark, ...], chars: int, samples: int) -> tuple[WordMark, ...]:
+    """The marks of a part of a text, as marks of the whole."""
+    return tuple(
+        WordMark(mark.start_char + chars, mark.end_char + chars, mark.start_samples + samples) for mark in marks
+    )
+
+
 class TextToSpeech(Protocol):
     """A voice."""
 

@@ -8,7 +8,6 @@ import asyncio
 import difflib
 import re
 import threading
-import unicodedata
 from collections.abc import AsyncGenerator, Callable
 from typing import TypeVar
 
@@ -16,8 +15,9 @@ import numpy as np
 
 from kame_core.audio import SAMPLE_RATE_HZ, fade, from_int16, resample, silence
 from kame_core.errors import TextToSpeechError
-from kame_core.tts.base import SpeechChunk, WordMark
+from kame_core.tts.base import SpeechChunk, WordMark, shifted
 from kame_core.tts.espeak_library import EspeakLibrary, Synthesis, find_library
+from kame_core.tts.text import pause_samples, speakable, split_pieces, word_spans
 from kame_core.workers import ThreadWorkers, Workers
 
 T = TypeVar("T")
@@ -33,17 +33,8 @@ _PEAK = 0.84
 _AUDIBLE = 0.003
 _MARGIN_SAMPLES = SAMPLE_RATE_HZ * 20 // 1000
 _RAMP_SAMPLES = SAMPLE_RATE_HZ * 2 // 1000
-_SENTENCE_PAUSE_SAMPLES = SAMPLE_RATE_HZ * 250 // 1000
-_COMMA_PAUSE_SAMPLES = SAMPLE_RATE_HZ * 120 // 1000
-_PIECE_CHARS = 160
-_LONGEST_PIECE_CHARS = 400
 
-_ABBREVIATION = re.compile(r"\b(?:Dr|Mr|Mrs|Ms|Prof|St|Jr|Sr|vs|No)\.(?=\s+[\w$£€])")
-_TIMES = re.compile(r"(?<=\d)(\s*)\*(?=\s*\d)")
-_MARKUP = re.compile(r"[*_`~|\\^{}\[\]]|#(?!\d)")
-_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]]*\s+")
 _REGIONAL = re.compile(r"[a-z]{2,3}-(?:[a-z]{2}|\d{3})")
-_CLOSING = "\"'”’)]"
 
 
 class EspeakTextToSpeech:
@@ -93,10 +84,7 @@ class EspeakTextToSpeech:
         try:
             for start, end in split_pieces(text):
                 chunk = await self._run(text[start:end], voice, cancelled)
-                marks = tuple(
-                    WordMark(mark.start_char + start, mark.end_char + start, mark.start_samples + offset_samples)
-                    for mark in chunk.marks
-                )
+                marks = shifted(chunk.marks, start, offset_samples)
                 offset_samples += chunk.pcm.size
                 if chunk.pcm.size:
                     yield SpeechChunk(chunk.pcm, marks)
@@ -179,44 +167,6 @@ def resolve_voice(library: EspeakLibrary, voice: str) -> str:
     return f"{known}+{chosen}"
 
 
-def speakable(text: str) -> str:
-    """The text with what should not be read aloud blanked out; as long as the text, so that positions stay valid."""
-    text = _ABBREVIATION.sub(lambda match: match[0][:-1] + " ", text)
-    text = _TIMES.sub(r"\1×", text)
-    text = _MARKUP.sub(" ", text)
-    return "".join(_speakable_character(character) for character in text)
-
-
-def _speakable_character(character: str) -> str:
-    if character in "’‘":
-        return "'"
-    category = unicodedata.category(character)
-    # symbols without a reading (emoji, arrows), their joiners and variation selectors, control and private characters
-    if category in ("So", "Sk", "Cc", "Cf", "Co", "Cs") and character not in "°©®™":
-        return " "
-    return " " if "\ufe00" <= character <= "\ufe0f" else character
-
-
-def split_pieces(text: str) -> list[tuple[int, int]]:
-    """Spans of a long text, cut at sentence ends (else at spaces), so that each is synthesised in a moment."""
-    spans: list[tuple[int, int]] = []
-    start = 0
-    while len(text) - start > _PIECE_CHARS:
-        ends = [match.end() for match in _SENTENCE_END.finditer(text, start)]
-        near = [end for end in ends if _PIECE_CHARS // 2 <= end - start <= _LONGEST_PIECE_CHARS]
-        end = near[0] if near else -1
-        if end < 0:
-            if len(text) - start <= _LONGEST_PIECE_CHARS:
-                break
-            space = text.rfind(" ", start + _PIECE_CHARS, start + _LONGEST_PIECE_CHARS)
-            end = space + 1 if space >= 0 else start + _LONGEST_PIECE_CHARS
-        spans.append((start, end))
-        start = end
-    if start < len(text):
-        spans.append((start, len(text)))
-    return spans
-
-
 def _finished(text: str, synthesis: Synthesis, rate_hz: int) -> SpeechChunk:
     """Trimmed, levelled 24 kHz sound, with one mark for each word of the text."""
     pcm = resample(from_int16(synthesis.pcm), rate_hz, SAMPLE_RATE_HZ)
@@ -235,29 +185,16 @@ def _finished(text: str, synthesis: Synthesis, rate_hz: int) -> SpeechChunk:
         (event.position_chars, min(sound.size - 1, max(0, event.position_samples * SAMPLE_RATE_HZ // rate_hz - start)))
         for event in synthesis.words
     ]
-    return SpeechChunk(np.concatenate([sound, silence(_pause_samples(text))]), _marks(text, begun, sound.size))
-
-
-def _pause_samples(text: str) -> int:
-    last = text.rstrip().rstrip(_CLOSING)[-1:]
-    if last and last in ".!?…。？！":
-        return _SENTENCE_PAUSE_SAMPLES
-    return _COMMA_PAUSE_SAMPLES if last and last in ",;:–—，、" else 0
+    return SpeechChunk(np.concatenate([sound, silence(pause_samples(text))]), _marks(text, begun, sound.size))
 
 
 def _marks(text: str, begun: list[tuple[int, int]], total_samples: int) -> tuple[WordMark, ...]:
     """One mark for each word between spaces.
 
     espeak-ng reports several words for a number, one for "of the", none for some; a word's beginning is that of its
-    first report, else between its neighbours by length. Punctuation standing alone belongs to the word before it.
+    first report, else between its neighbours by length.
     """
-    spans: list[tuple[int, int]] = []
-    for match in re.finditer(r"\S+", text):
-        spoken = any(character.isalnum() or unicodedata.category(character) in ("Sm", "Sc") for character in match[0])
-        if spoken or match[0] in ("&", "%", "@", "#") or not spans:
-            spans.append(match.span())
-        else:
-            spans[-1] = (spans[-1][0], match.end())
+    spans = word_spans(text)
     starts: list[int | None] = [None] * len(spans)
     for position, sample in begun:
         for index, (start, end) in enumerate(spans):

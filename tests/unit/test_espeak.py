@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from kame_core.audio import SAMPLE_RATE_HZ, Samples, level_dbfs
 from kame_core.errors import TextToSpeechError, UnavailableError
 from kame_core.tts.base import SpeechChunk, WordMark
-from kame_core.tts.espeak import EspeakTextToSpeech, speakable, split_pieces
+from kame_core.tts.espeak import EspeakTextToSpeech
 from kame_core.tts.espeak_library import EspeakLibrary, find_library
+from kame_core.tts.text import speakable, split_pieces
 from kame_core.workers import InlineWorkers
 
 
