@@ -3,8 +3,10 @@
 from collections.abc import Callable
 
 from kame_core.audio import FRAME_SAMPLES, silence
+from kame_core.backend.base import ToolCall
 from kame_core.events import (
     Event,
+    FunctionCalled,
     ResponseEnded,
     ResponseReason,
     ResponseStarted,
@@ -25,17 +27,17 @@ from kame_core.frontend.base import (
 )
 from kame_core.ids import new_id
 from kame_core.latency import TurnTimeline
+from kame_core.options import ConversationOptions
 from kame_core.playout import Playout, Spoken
 from kame_core.response import Response
-from kame_core.transcript import Item, Transcript
+from kame_core.speech_control import OutputGate, UnspokenWatch
+from kame_core.transcript import Item, Transcript, function_call
 
 _TICK_MS = 80
 _SILENCE_ENDS_TURN_MS = 600
 """A front end that takes turns itself has ended its turn after this much silence."""
-_GATE_OPENS_AFTER_MS = 240
-"""An output gate closed by the client opens when such a front end has been silent for this long."""
 _NO_SPEECH_MS = 3000
-"""A response on demand that such a front end does not follow ends after this time."""
+"""After so long a silence such a front end is taken to have nothing to say, and a response on demand ends."""
 
 
 class AgentTurn:
@@ -46,6 +48,8 @@ class AgentTurn:
         waiting: more words may still come for this turn (the back end is at work, the transcript is not final).
         on_idle: told when the turn is the agent's, nothing is said or waits, and no response is open.
         on_ended: told after a response has ended.
+        on_unspoken: told when the slot read its oracle to the end and says nothing (`SpeechControl.repeat_unspoken`).
+        options: gives the options in force.
     """
 
     def __init__(
@@ -59,10 +63,14 @@ class AgentTurn:
         waiting: Callable[[], bool],
         on_idle: Callable[[], None],
         on_ended: Callable[[Response], None],
+        on_unspoken: Callable[[], None],
+        options: Callable[[], ConversationOptions],
     ) -> None:
         self.playout = Playout(self._begun, self._played, self._lost)
         self.timeline: TurnTimeline | None = None
         self.response: Response | None = None
+        self.manual = False
+        """Only what the client asked for is heard, also where the front end would speak by itself."""
         self.input_tokens = 0
         self.output_tokens = 0
         self._lease = lease
@@ -74,12 +82,15 @@ class AgentTurn:
         self._waiting = waiting
         self._on_idle = on_idle
         self._on_ended = on_ended
+        self._on_unspoken = on_unspoken
+        self._options = options
         self._state = UserState()
         self._outputs_since_push = 0
         self._pushed_ms = 0
         self._unplayed = 0
-        self._gate_closed = False
-        self._quiet_since_ms: int | None = None
+        self._pending = False
+        self._gate = OutputGate()
+        self._unspoken = UnspokenWatch()
 
     # --- telling the slot ---
 
@@ -116,6 +127,16 @@ class AgentTurn:
             self._lease.push(user=state)
 
     @property
+    def knows_more(self) -> bool:
+        """The slot has words that it will still say, or was just told something."""
+        return self._pending or not self._informed
+
+    @property
+    def _informed(self) -> bool:
+        # After a stall of the loop several frames come at once, made before the slot was told what it was told last.
+        return self._outputs_since_push >= 2 and self._now_ms() - self._pushed_ms >= _TICK_MS
+
+    @property
     def unplayed(self) -> bool:
         """Something of the open response waits to be played."""
         return self.response is not None and self._unplayed > 0
@@ -135,13 +156,16 @@ class AgentTurn:
     def output(self, out: SlotOutput) -> None:
         """One frame of the slot."""
         self._outputs_since_push += 1
-        if self._traits.takes_turns:
-            self._gate(out)
+        self._pending = out.pending
+        withheld = self._traits.takes_turns and not self._lets_out(out)
         # A frame may have been on its way when the slot was told to stop.
         listens = self._state.floor is Floor.LISTEN
         stale = not self._traits.takes_turns and (listens or out.turn != self._state.turn)
-        if stale or self._gate_closed:
+        held = self.manual and self._traits.takes_turns and self.response is None
+        if stale or held or withheld:
             self.playout.push(silence(FRAME_SAMPLES), None)
+            if withheld:
+                self._close_when_done(out)
             return
         says = out.speaking or bool(out.text)
         if says and self.response is None:
@@ -158,21 +182,21 @@ class AgentTurn:
             self.playout.push(out.voice, None)
         self._close_when_done(out)
 
-    def _gate(self, out: SlotOutput) -> None:
-        if out.speaking:
-            self._quiet_since_ms = None
-        elif self._quiet_since_ms is None:
-            self._quiet_since_ms = self._now_ms()
-        elif self._gate_closed and self._now_ms() - self._quiet_since_ms >= _GATE_OPENS_AFTER_MS:
-            self._gate_closed = False
+    def _lets_out(self, out: SlotOutput) -> bool:
+        """Of a front end that takes turns itself: whether its frame may be heard."""
+        control, now_ms = self._options().speech_control, self._now_ms()
+        more_to_come = self.knows_more or self._waiting()
+        lets_out = self._gate.lets_out(now_ms, out, self._state, control=control, more_to_come=more_to_come)
+        speaks = self.response is not None and bool(self.response.generated)
+        if control.repeat_unspoken and self.mine and self._unspoken.is_due(now_ms, out, speaks=speaks):
+            self._on_unspoken()
+        return lets_out
 
     def _close_when_done(self, out: SlotOutput) -> None:
         if self._traits.takes_turns:
             self._close_after_silence()
             return
-        # After a stall of the loop several frames come at once, made before the slot was told what it was told last.
-        informed = self._outputs_since_push >= 2 and self._now_ms() - self._pushed_ms >= _TICK_MS
-        idle = not out.speaking and not out.pending and informed
+        idle = not out.speaking and not out.pending and self._informed
         if self._state.floor is not Floor.SPEAK or not idle or self._waiting():
             return
         if self.response is None or not self.response.answered:
@@ -182,36 +206,69 @@ class AgentTurn:
             self._end_when_played()
 
     def _close_after_silence(self) -> None:
-        response = self.response
-        if response is None or self._quiet_since_ms is None:
+        response, quiet_since_ms = self.response, self._gate.quiet_since_ms
+        if quiet_since_ms is None:
             return
-        quiet_ms = self._now_ms() - max(self._quiet_since_ms, response.opened_ms)
+        now_ms = self._now_ms()
+        speechless = now_ms - max(quiet_since_ms, self._pushed_ms) >= _NO_SPEECH_MS
+        speechless = speechless and not self.knows_more and not self._waiting()
+        if response is None:
+            if self.mine and speechless:
+                self._on_idle()
+            return
+        quiet_ms = now_ms - max(quiet_since_ms, response.opened_ms)
         if response.on_demand and not response.voice_started and not response.generated:
-            if quiet_ms >= _NO_SPEECH_MS:
-                self.end("incomplete", "no_speech")
+            if speechless:
+                self.end(*(("completed",) if response.called else ("incomplete", "no_speech")))
         elif quiet_ms >= _SILENCE_ENDS_TURN_MS:
             response.done_speaking = True
             self._end_when_played()
 
     # --- responses ---
 
-    def open(self, *, on_demand: bool = False) -> Response:
-        """Open a response now."""
+    def open(self, *, on_demand: bool = False, response_id: str = "", speaks: bool = True) -> Response:
+        """Open a response now.
+
+        Args:
+            on_demand: the client asked for it.
+            response_id: under which it was promised; empty: a new one.
+            speaks: it has a message; False: function calls only.
+        """
         if not on_demand:
             self._on_opening()
-        response = Response(new_id("resp"), new_id("item"), self._now_ms(), on_demand=on_demand)
-        previous = self._transcript.add(Item(response.item_id, "assistant", "", "in_progress", "audio"))
+        response = Response(
+            response_id or new_id("resp"), new_id("item"), self._now_ms(), on_demand=on_demand, speaks=speaks
+        )
+        previous = self._transcript.last_id
+        if speaks:
+            self._transcript.add(Item(response.item_id, "assistant", "", "in_progress", "audio"))
         self.response = response
-        self._emit(ResponseStarted(self._now_ms(), response.id, response.item_id, previous))
+        self._emit(ResponseStarted(self._now_ms(), response.id, response.item_id, previous, speaks))
         return response
+
+    def call_functions(self, calls: tuple[ToolCall, ...], *, words: bool) -> None:
+        """The client is to call these; the response closes when what is said in it has been played.
+
+        Args:
+            words: something is said before, which the slot has been fed.
+        """
+        response = self.response or self.open(speaks=words)
+        response.answered = response.called = True
+        for call in calls:
+            item = function_call(new_id("item"), call.call_id, call.name, call.arguments)
+            previous = self._transcript.add(item)
+            self._emit(
+                FunctionCalled(self._now_ms(), response.id, item.id, previous, call.call_id, call.name, call.arguments)
+            )
+        if not words and not response.generated:
+            self.end("completed")
 
     def cut(self, reason: ResponseReason, *, heard: str = "") -> None:
         """Stop speaking at once: the voice fades, the slot drops the turn, the response is `cancelled`."""
         if self.response is not None:
             self.response.done_speaking = False  # what is lost now was not played
         self.playout.flush()
-        if self._traits.takes_turns:
-            self._gate_closed = True
+        self._gate.close()
         self.tell(Floor.LISTEN, heard=heard, new_turn=True)
         if self.response is not None:
             self.end("cancelled", reason)

@@ -4,8 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from kame_core.agent_turn import AgentTurn
+from kame_core.backend.budgets import Account
 from kame_core.backend.planner import Planner
+from kame_core.backend.presets import preset_of
 from kame_core.backend.prompt import PromptContext
+from kame_core.backend.tools import CandidateCalls, ToolsUsed
 from kame_core.events import (
     CandidateAdopted,
     CandidateFailed,
@@ -13,9 +16,11 @@ from kame_core.events import (
     CandidateStarted,
     CandidateText,
     Event,
+    Spent,
     Trouble,
 )
 from kame_core.frontend.base import Floor, FrontendTraits, SpeechPolicy
+from kame_core.ids import new_id
 from kame_core.latency import TurnTimeline
 from kame_core.options import ConversationOptions, Mode
 from kame_core.oracle import OracleDecision, OracleStream
@@ -23,6 +28,9 @@ from kame_core.phrasing import normalised
 from kame_core.response import Response
 from kame_core.transcript import Transcript
 from kame_core.turns import Turns
+
+_REMEMBERED_TURNS = 16
+"""So many candidates back a tool's late result still finds its place."""
 
 
 @dataclass(slots=True)
@@ -42,11 +50,12 @@ class _Candidate:
 
 def policy_of(options: ConversationOptions) -> SpeechPolicy:
     """What the mode allows the front end (DESIGN: a mode is a policy, not an engine)."""
+    opener = options.opener and preset_of(options.preset).opener
     match options.mode:
         case Mode.TANDEM:
-            return SpeechPolicy(opener=options.opener)
+            return SpeechPolicy(opener=opener)
         case Mode.DIRECT:
-            return SpeechPolicy(opener=options.opener, alone=True)
+            return SpeechPolicy(opener=opener, alone=True)
         case Mode.CASCADED:
             return SpeechPolicy(opener=False, whole_sentences=True)
 
@@ -81,8 +90,10 @@ class Answering:
         self._planner: Planner | None = None
         self._candidates: dict[str, _Candidate] = {}
         self._asked_item_id: str | None = None
+        self._places: dict[str, str | None] = {}  # of candidates for whole turns: the item behind which they come
         self._active = False
         self._fell_back = False
+        self._told_account = Account()
 
     def use(self, planner: Planner) -> None:
         """Ask through this planner from now on."""
@@ -92,6 +103,11 @@ class Answering:
     def active(self) -> bool:
         """A turn of the user is being answered."""
         return self._active
+
+    @property
+    def asked_item_id(self) -> str | None:
+        """The item of the dialogue that is being answered."""
+        return self._asked_item_id if self._active else None
 
     @property
     def busy(self) -> bool:
@@ -119,13 +135,15 @@ class Answering:
         """The user's turn in progress was read anew; `settled`: at a pause, as well as possible."""
         if self._planner is None or self._options().mode is not Mode.TANDEM or not self._traits.follows_oracle:
             return
+        if self._options().tools and self._planner.asks_again and self._traits.oracle_style == "continuation":
+            return  # nothing that is asked before the turn ends could be said
         if settled:
             self._planner.pause(text)
             self._take_back(text)
         else:
             self._planner.partial(text)
 
-    def answer(self, item_id: str | None, text: str, *, on_demand: bool = False) -> None:
+    def answer(self, item_id: str | None, text: str, *, on_demand: bool = False, opener: bool = True) -> None:
         """The turn is the agent's; `text` is all of what it answers, `item_id` where that stands in the transcript."""
         self._active = True
         self._asked_item_id = item_id
@@ -133,21 +151,41 @@ class Answering:
         self._turns.agent(True)
         options = self._options()
         if self._planner is not None and options.mode is not Mode.DIRECT and self._traits.follows_oracle:
-            self.forget_outdated(text)
+            self.forget_outdated(text, whole_turn=True)
             if on_demand:
                 self._planner.ask(text)
             else:
                 self._planner.turn_ended(text)
                 self._take_back(text)
-        self._agent.tell(Floor.SPEAK, heard=text, policy=policy_of(options))
+        policy = policy_of(options)
+        self._agent.tell(Floor.SPEAK, heard=text, policy=policy if opener else replace(policy, opener=False))
 
-    def forget_outdated(self, text: str) -> None:
-        """Drop what answers less than `text`, for front ends that speak the oracle's words as they are."""
+    def say(self, text: str) -> None:
+        """Speak words that are given; they reach the front end like the back end's, as a candidate for no question."""
+        if not self._traits.follows_oracle:
+            return
+        self._active = True
+        self._asked_item_id = None
+        self._fell_back = True  # there is nothing to fall back to
+        self._turns.agent(True)
+        now_ms, candidate_id = self._now_ms(), new_id("cand")
+        self.candidate_event(CandidateStarted(now_ms, candidate_id, "", complete=True))
+        self.candidate_event(CandidateFinished(now_ms, candidate_id, text))
+        self._agent.tell(Floor.SPEAK, heard="", policy=SpeechPolicy(opener=False))
+
+    def forget_outdated(self, text: str, *, whole_turn: bool = False) -> None:
+        """Drop what answers less than `text`, for front ends that speak the oracle's words as they are.
+
+        Args:
+            whole_turn: the turn ended with `text`; where that is asked anew, what answered it before is dropped, too.
+        """
         if self._traits.oracle_style == "continuation":
+            anew = whole_turn and self._planner is not None and self._planner.asks_again
             whole = normalised(text)
             for candidate in self._candidates.values():
-                candidate.outdated |= normalised(candidate.started.partial) != whole
-            self._decide(self._oracle.keep_only(lambda partial: normalised(partial) == whole))
+                fits = normalised(candidate.started.partial) == whole and (candidate.started.complete or not anew)
+                candidate.outdated |= not fits
+            self._decide(self._oracle.keep_only(lambda partial: normalised(partial) == whole and not anew))
 
     def _take_back(self, text: str) -> None:
         """The reading went back to words that were outdated meanwhile: what answers them counts again.
@@ -155,8 +193,12 @@ class Answering:
         The planner does not ask the same words twice in a turn, so nothing else would answer them.
         """
         whole = normalised(text)
-        fitting = [other for other in self._candidates.values() if normalised(other.started.partial) == whole]
-        if not fitting or not fitting[-1].outdated or fitting[-1].failed:
+        fitting = [
+            other
+            for other in self._candidates.values()
+            if normalised(other.started.partial) == whole and not other.failed
+        ]
+        if not fitting or not fitting[-1].outdated:
             return
         candidate = fitting[-1]
         candidate.outdated = False
@@ -186,10 +228,32 @@ class Answering:
         if timeline is not None and response.voice_started:
             self._stamp(timeline, response)
             self._emit(timeline.timing(self._now_ms(), response.id, self._options().mode.value))
-        still_knows = self._traits.takes_turns and self.busy  # such a front end may go on with what is to come
+        self._tell_cost()
+        # Such a front end may go on with what is to come, or with what it has not said yet.
+        still_knows = self._traits.takes_turns and (self.busy or self._agent.knows_more)
         if self._active and response.status != "cancelled" and not still_knows:
             self.stop()
             self._agent.tell(Floor.LISTEN, heard="", new_turn=True)
+
+    def _tell_cost(self) -> None:
+        """What the back end has cost so far, if it was asked since that was told last."""
+        account = Account() if self._planner is None else self._planner.account
+        if account == self._told_account:
+            return
+        self._told_account = account
+        now_ms = self._now_ms()
+        minutes = max(now_ms, 1) / 60_000
+        tokens = account.input_tokens + account.output_tokens
+        self._emit(
+            Spent(
+                now_ms,
+                account.requests,
+                account.input_tokens,
+                account.output_tokens,
+                round(account.requests / minutes, 2),
+                round(tokens / minutes, 1),
+            )
+        )
 
     def _stamp(self, timeline: TurnTimeline, response: Response) -> None:
         """Stamps of the candidate the response spoke from first."""
@@ -208,21 +272,38 @@ class Answering:
         """What the back end is told beside the user's words."""
         options = self._options()
         response = self._agent.response
+        asked = self._transcript.get(self._asked_item_id or "") if self._active else None
         return PromptContext(
             instructions=options.instructions,
+            preset=options.preset,
             language=options.language,
+            second_language=options.second_language,
+            context=options.context,
+            knowledge=options.knowledge,
             style=self._traits.oracle_style,
-            history=self._transcript.history(without=self._asked_item_id if self._active else None),
+            history=self._transcript.history(without=None if asked is None else asked.id),
+            tools_used=() if asked is None else asked.tools,
             spoken_this_turn=response.generated.strip() if response is not None else "",
+            max_tokens=options.max_output_tokens,
         )
 
     def candidate_event(self, event: Event) -> None:
-        """A fact of the planner."""
+        """A fact of the planner and of the tools."""
         now_ms = self._now_ms()
-        self._emit(event)
+        if not isinstance(event, CandidateCalls | ToolsUsed):
+            self._emit(event)
         match event:
             case CandidateStarted():
                 self._candidates[event.candidate_id] = _Candidate(event, now_ms)
+                if event.complete:
+                    self._remember_place(event.candidate_id)
+            case CandidateCalls():
+                if self._active:
+                    self._agent.call_functions(event.calls, words=bool(event.text.strip()))
+            case ToolsUsed():
+                item = self._transcript.get(self._places.get(event.candidate_id) or "")
+                if item is not None:
+                    self._transcript.update(item.id, tools=item.tools + event.messages)
             case CandidateText():
                 candidate = self._candidates.get(event.candidate_id)
                 if candidate is not None:
@@ -241,7 +322,18 @@ class Answering:
                     candidate.failed = True
                 if event.error is not None:
                     self._emit(Trouble(now_ms, event.error))
+                    self._fall_back(candidate)
         self._decide(self._oracle.handle(event))
+
+    def _remember_place(self, candidate_id: str) -> None:
+        self._places[candidate_id] = self._asked_item_id or self._transcript.last_id
+        while len(self._places) > _REMEMBERED_TURNS:
+            del self._places[next(iter(self._places))]
+
+    def _fall_back(self, failed: _Candidate | None) -> None:
+        """The whole turn's request failed before it spoke: what answered the same words earlier is good enough."""
+        if failed is not None and failed.started.complete and not failed.text and self._active:
+            self._take_back(failed.started.partial)
 
     def _decide(self, decision: OracleDecision) -> None:
         for fact in decision.facts:

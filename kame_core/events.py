@@ -135,6 +135,23 @@ class CandidateSuperseded(Event):
     by: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class ToolStarted(Event):
+    """A tool of the server runs."""
+
+    call_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFinished(Event):
+    """A tool of the server has ended, or could not be run as it was asked for (`error`)."""
+
+    call_id: str
+    name: str
+    error: KameError | None = None
+
+
 # --- the agent ---
 
 
@@ -145,6 +162,8 @@ class ResponseStarted(Event):
     response_id: str
     item_id: str
     previous_item_id: str | None
+    speaks: bool = True
+    """False: nothing is said in it, so there is no message; it holds function calls only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +174,19 @@ class ResponseText(Event):
     item_id: str
     delta: str
     origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionCalled(Event):
+    """The response wants a function of the client called; it closes when its words have been played."""
+
+    response_id: str
+    item_id: str
+    previous_item_id: str | None
+    call_id: str
+    name: str
+    arguments: str
+    """JSON as the model wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +242,16 @@ class ItemAdded(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class FunctionOutputAdded(Event):
+    """The client told what came out of a function call."""
+
+    item_id: str
+    previous_item_id: str | None
+    call_id: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
 class ItemDeleted(Event):
     """A message was taken out of the dialogue."""
 
@@ -235,6 +277,19 @@ class TurnTiming(Event):
     first_audio_ms: int | None
     """The agent's first sound left the server."""
     first_oracle_audio_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spent(Event):
+    """What the back end has cost since the conversation began; told after every response for which it was asked."""
+
+    requests: int
+    input_tokens: int
+    """Estimated for requests of which the model does not say."""
+    output_tokens: int
+    requests_per_minute: float
+    """Over the whole conversation, pauses included."""
+    tokens_per_minute: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,10 @@
 """What a conversation may be asked for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from kame_core.backend.base import ToolDeclaration
+from kame_core.speech_control import SpeechControl
 
 
 class Mode(StrEnum):
@@ -37,8 +40,32 @@ class ConversationOptions:
     """Empty: the engine's default."""
     instructions: str = ""
     """Added to the persona prompt."""
+    preset: str = "assistant"
+    """What the agent is for: a name of `kame_core.backend.presets`."""
+    second_language: str = ""
+    """Of presets between two languages; empty: English, or Spanish beside English."""
+    context: str = ""
+    """What the page or host knows of the user's situation."""
+    knowledge: str = ""
+    """A text to answer from."""
     turn_detection: TurnDetection | None = TurnDetection()
     """None: turns end by `commit_input` only (push to talk)."""
     opener: bool = True
     """A short opener may be spoken before the oracle is there."""
+    speech_control: SpeechControl = field(default_factory=SpeechControl)
+    """Of front ends that take turns themselves."""
+    greeting: str = ""
+    """Said first, as it is, unless the user was quicker; empty: the user begins."""
+    idle_prompt: str = ""
+    """Said, as it is, into a long silence, twice at most until the user speaks again; empty: nothing."""
+    idle_after_s: float = 10.0
+    """How long a silence is long."""
+    max_tokens: int | None = None
+    """What the conversation may spend in all, prompts and answers together; None: the back end's own budget. Only what
+    it begins with counts."""
     max_output_tokens: int = 200
+    """Longest answer of the back end, a tool call's arguments included."""
+    tools: tuple[ToolDeclaration, ...] = ()
+    """Functions of the client that the back end may have called."""
+    tool_choice: str = "auto"
+    """`auto`, `none`, `required`, or the name of the one tool that must be called."""

@@ -23,5 +23,9 @@ class Response:
     reason: ResponseReason = ""
     answered: bool = False
     """More than an opener was said."""
+    speaks: bool = True
+    """It has a message of the agent; False: function calls only."""
+    called: bool = False
+    """Functions of the client were called: nothing more will be said in it."""
     candidates: dict[str, None] = field(default_factory=dict)
     """The candidates it spoke from, in order."""

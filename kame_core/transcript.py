@@ -3,17 +3,24 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from kame_core.backend.base import ChatMessage
+from kame_core.backend.base import ChatMessage, ToolCall
 from kame_core.errors import InvalidRequestError
 from kame_core.events import Role
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 Modality = Literal["audio", "text"]
+Kind = Literal["message", "function_call", "function_call_output"]
+
+NO_RESULT = '{"error": "There is no result yet."}'
+"""What the chat model is told of a call that the client has not answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One message of the dialogue. An agent's `text` is what was heard; `generated` what was meant to be said."""
+    """One part of the dialogue. An agent's `text` is what was heard; `generated` what was meant to be said.
+
+    A function call's `text` is its arguments (JSON), an output's is the result.
+    """
 
     id: str
     role: Role
@@ -21,6 +28,23 @@ class Item:
     status: ItemStatus
     modality: Modality
     generated: str = ""
+    kind: Kind = "message"
+    call_id: str = ""
+    """Of a function call and of its output."""
+    name: str = ""
+    """Of the function."""
+    tools: tuple[ChatMessage, ...] = ()
+    """What tools of the server did for this turn; for the chat model only."""
+
+
+def function_call(item_id: str, call_id: str, name: str, arguments: str) -> Item:
+    """The item of a call that the client is to make; `arguments`: JSON."""
+    return Item(item_id, "assistant", arguments, "completed", "text", kind="function_call", call_id=call_id, name=name)
+
+
+def function_output(item_id: str, call_id: str, output: str) -> Item:
+    """The item of what came out of it."""
+    return Item(item_id, "system", output, "completed", "text", kind="function_call_output", call_id=call_id)
 
 
 class Transcript:
@@ -60,6 +84,7 @@ class Transcript:
         text: str | None = None,
         generated: str | None = None,
         status: ItemStatus | None = None,
+        tools: tuple[ChatMessage, ...] | None = None,
     ) -> Item | None:
         """Change what is known of an item; None if it was deleted meanwhile."""
         item = self._items.get(item_id)
@@ -70,6 +95,7 @@ class Transcript:
             text=item.text if text is None else text,
             generated=item.generated if generated is None else generated,
             status=status or item.status,
+            tools=item.tools if tools is None else tools,
         )
         self._items[item_id] = item
         return item
@@ -93,17 +119,31 @@ class Transcript:
         """Id of the last item."""
         return next(reversed(self._items), None)
 
+    def before(self, item_id: str) -> str | None:
+        """Id of the item before that one."""
+        ids = [None, *self._items]
+        return ids[ids.index(item_id) - 1] if item_id in self._items else None
+
     def items(self) -> tuple[Item, ...]:
         """All items in order."""
         return tuple(self._items.values())
 
     def history(self, *, without: str | None = None) -> tuple[ChatMessage, ...]:
-        """The dialogue as heard, as chat messages; silent items are left out."""
-        return tuple(
-            ChatMessage(item.role, item.text.strip())
-            for item in self._items.values()
-            if item.text.strip() and item.id != without
-        )
+        """The dialogue as heard, as chat messages; silent items are left out. Every call is followed by its result."""
+        results = {item.call_id: item.text for item in self._items.values() if item.kind == "function_call_output"}
+        messages: list[ChatMessage] = []
+        for item in self._items.values():
+            if item.id == without or item.kind == "function_call_output":
+                continue
+            if item.kind == "function_call":
+                call = ToolCall(item.call_id, item.name, item.text)
+                messages.append(ChatMessage("assistant", "", (call,)))
+                messages.append(ChatMessage("tool", results.get(item.call_id, NO_RESULT), call_id=item.call_id))
+                continue
+            if item.text.strip():
+                messages.append(ChatMessage(item.role, item.text.strip()))
+            messages += item.tools
+        return tuple(messages)
 
 
 def _not_found(item_id: str) -> InvalidRequestError:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from app.protocol.errors import ParameterError
+from app.protocol.session_config import ToolChoice
 from app.protocol.validation import WireModel, shown, validate
 from kame_core.events import Role
 
@@ -36,12 +37,14 @@ class ContentPart(WireModel):
 
 
 class MessageItem(WireModel):
-    """An item to be added; everything but text messages is refused by `typed_text`, with the reason."""
+    """An item to be added: a text message (`typed_text`) or what came out of a function call (`function_output`)."""
 
     type: str
     id: ItemId | None = None
     role: Literal["user", "assistant", "system"] | None = None
     content: list[ContentPart] | None = None
+    call_id: Annotated[str, Field(max_length=256)] | None = None
+    output: str | None = None
 
 
 class ItemCreate(ClientEvent):
@@ -79,6 +82,7 @@ class ResponseParams(WireModel):
     conversation: str | None = None
     output_modalities: list[Literal["audio", "text"]] | None = None
     input: list[Any] | None = None
+    tool_choice: Literal["auto", "none", "required"] | ToolChoice | None = None
 
 
 class ResponseCreate(ClientEvent):
@@ -107,6 +111,8 @@ class InputAudioClear(ClientEvent):
 
 class InputAudioAppend(ClientEvent):
     """Sound in a message."""
+
+    audio: str
 
 
 class Ping(ClientEvent):
@@ -163,8 +169,8 @@ def typed_text(item: MessageItem) -> tuple[Role, str]:
     """
     if item.type != "message":
         raise ParameterError(
-            f"Items of type '{shown(item.type)}' are not supported yet: tools run on the server's side only. "
-            "Supported is 'message'.",
+            f"Items of type '{shown(item.type)}' are not supported. Supported are 'message' and "
+            "'function_call_output'.",
             param="item.type",
             code="unsupported_item_type",
         )
@@ -183,11 +189,25 @@ def typed_text(item: MessageItem) -> tuple[Role, str]:
     return item.role, text
 
 
+def function_output(item: MessageItem) -> tuple[str, str]:
+    """Call id and output of a `function_call_output`.
+
+    Raises:
+        ParameterError: one of them is missing.
+    """
+    for name, value in (("call_id", item.call_id), ("output", item.output)):
+        if value is None:
+            raise ParameterError(
+                f"Missing required parameter: 'item.{name}'.", param=f"item.{name}", code="missing_required_parameter"
+            )
+    return item.call_id or "", item.output or ""
+
+
 def _text_of(part: ContentPart, role: Role, path: str) -> str:
     if part.type not in _CONTENT[role]:
         raise ParameterError(
             f"Content of type '{shown(part.type)}' is not supported in a message of role '{role}'; "
-            f"use '{_CONTENT[role][0]}'. Speech goes over the audio track.",
+            f"use '{_CONTENT[role][0]}'. Speech is sent as sound.",
             param=f"{path}.type",
             code="unsupported_content_type",
         )

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from kame_core.events import Role
 from kame_core.options import ConversationOptions
-from kame_core.transcript import Item
+from kame_core.transcript import Item, Transcript
 
 
 class ConversationPort(Protocol):
@@ -17,6 +17,10 @@ class ConversationPort(Protocol):
     @property
     def options(self) -> ConversationOptions:
         """What is in force from the next turn on."""
+
+    @property
+    def transcript(self) -> Transcript:
+        """What was said; of the agent, what was heard."""
 
     def set_options(self, options: ConversationOptions) -> None:
         """Replace the options; they apply at the next turn. Language and voice may stay as they were opened.
@@ -32,6 +36,15 @@ class ConversationPort(Protocol):
             InvalidRequestError: code `item_exists` or `item_not_found`.
         """
 
+    def add_function_output(
+        self, call_id: str, output: str, item_id: str | None = None, previous_item_id: str | None = None
+    ) -> str:
+        """Tell what came out of a function call; returns the item's id. Emits `FunctionOutputAdded`.
+
+        Raises:
+            InvalidRequestError: code `function_call_not_found`, `output_exists`, `item_exists` or `item_not_found`.
+        """
+
     def delete_item(self, item_id: str) -> None:
         """Take a message out of the dialogue. Emits `ItemDeleted`.
 
@@ -42,8 +55,9 @@ class ConversationPort(Protocol):
     def item(self, item_id: str) -> Item | None:
         """The message with that id."""
 
-    def create_response(self, instructions: str = "") -> str:
-        """Let the agent speak now; returns the response's id. Emits `ResponseStarted`.
+    def create_response(self, instructions: str = "", tool_choice: str = "") -> str:
+        """Let the agent speak now; returns the response's id. Emits `ResponseStarted`, after function calls as soon as
+        their response has ended. `tool_choice`: for this response; empty: that of the options.
 
         Raises:
             InvalidRequestError: code `conversation_already_has_active_response`.

@@ -42,6 +42,14 @@ class PermissionDeniedError(KameError):
     code = "permission_denied"
 
 
+class QueuedError(CapacityError):
+    """All places are taken, and the caller stands in the queue now; `place` says where, as JSON."""
+
+    def __init__(self, user_message: str, place: dict[str, Any]) -> None:
+        super().__init__(user_message)
+        self.place = place
+
+
 class NotFoundError(KameError):
     """What the request is about does not exist (any more)."""
 
@@ -58,6 +66,7 @@ _STATUS_BY_CODE = {
     "request_too_large": 413,
     "sdp_too_large": 413,
     "unsupported_media_type": 415,
+    "upgrade_required": 426,
     "rate_limited": 429,
     "starting": 503,
     "shutting_down": 503,
@@ -96,14 +105,15 @@ def error_type(status: int) -> str:
 def openai_error(error: KameError, status: int | None = None) -> dict[str, Any]:
     """Body of an HTTP error answer, in OpenAI's shape."""
     status = http_status(error) if status is None else status
-    return {
-        "error": {
-            "message": error.user_message,
-            "type": error_type(status),
-            "code": error.code,
-            "param": error.param if isinstance(error, ParameterError) else None,
-        }
+    body: dict[str, Any] = {
+        "message": error.user_message,
+        "type": error_type(status),
+        "code": error.code,
+        "param": error.param if isinstance(error, ParameterError) else None,
     }
+    if isinstance(error, QueuedError):
+        body["kame"] = error.place
+    return {"error": body}
 
 
 def error_event(error: KameError, client_event_id: str | None = None) -> dict[str, Any]:

@@ -130,6 +130,26 @@ class SpokenEvent(KameEvent):
     at_ms: int
 
 
+class ToolStartedEvent(KameEvent):
+    """A tool of the server runs."""
+
+    type: Literal["kame.tool.started"] = "kame.tool.started"
+    call_id: str
+    name: str
+    at_ms: int
+
+
+class ToolFinishedEvent(KameEvent):
+    """It has ended; `code` and `message`: what went wrong, null if nothing did."""
+
+    type: Literal["kame.tool.finished"] = "kame.tool.finished"
+    call_id: str
+    name: str
+    code: str | None
+    message: str | None
+    at_ms: int
+
+
 class VoiceDuckedEvent(KameEvent):
     """The user speaks over the agent, whose voice was lowered."""
 
@@ -161,6 +181,18 @@ class TurnTimingEvent(KameEvent):
     at_ms: int
 
 
+class SpentEvent(KameEvent):
+    """What the LLM has cost since the conversation began."""
+
+    type: Literal["kame.spent"] = "kame.spent"
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    requests_per_minute: float
+    tokens_per_minute: float
+    at_ms: int
+
+
 class TroubleEvent(KameEvent):
     """Something failed. Unless `fatal`, the conversation goes on with what it has."""
 
@@ -169,6 +201,14 @@ class TroubleEvent(KameEvent):
     message: str
     fatal: bool
     at_ms: int
+
+
+class EndingEvent(KameEvent):
+    """The server will end the call in `in_s` seconds; null: it will not, after all."""
+
+    type: Literal["kame.ending"] = "kame.ending"
+    reason: Literal["time_limit", "idle", "server_shutdown"]
+    in_s: float | None
 
 
 class EndedEvent(KameEvent):
@@ -191,10 +231,14 @@ KAME_EVENTS: tuple[type[KameEvent], ...] = (
     CandidateAdoptedEvent,
     CandidateSupersededEvent,
     SpokenEvent,
+    ToolStartedEvent,
+    ToolFinishedEvent,
     VoiceDuckedEvent,
     VoiceRestoredEvent,
     TurnTimingEvent,
+    SpentEvent,
     TroubleEvent,
+    EndingEvent,
     EndedEvent,
 )
 """All of them."""

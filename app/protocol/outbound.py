@@ -2,16 +2,16 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from app.protocol import kame_events as kame
 from app.protocol import server_events as wire
 from app.protocol.errors import error_event
-from app.protocol.server_events import UNKNOWN_PLACE, Outgoing, Place
+from app.protocol.server_events import UNKNOWN_PLACE, Json, Outgoing, Place
 from app.protocol.stable_transcript import StableTranscript
 from kame_core import events
-from kame_core.transcript import Item, ItemStatus
+from kame_core.transcript import Item, ItemStatus, function_call, function_output
 
 _OPEN_MOST = 16
 """Turns and responses remembered at once; one of each is usual, and the oldest is forgotten."""
@@ -25,6 +25,7 @@ class _Response:
     """What of a response has been told so far."""
 
     started: events.ResponseStarted
+    calls: list[Json] = field(default_factory=list)
     has_content: bool = False
     voice_started_ms: int | None = None
     voice_stopped: events.VoiceStopped | None = None
@@ -85,8 +86,12 @@ class Outbound:
                 return self._voice_stopped(event)
             case events.ResponseEnded():
                 return self._response_ended(event)
+            case events.FunctionCalled():
+                return self._function_called(event)
             case events.ItemAdded():
                 return self._item_added(event)
+            case events.FunctionOutputAdded():
+                return self._function_output_added(event)
             case _:
                 translation = STATELESS.get(type(event))
                 return translation(event) if translation else []
@@ -131,14 +136,36 @@ class Outbound:
     # --- the agent's turn ---
 
     def _response_started(self, event: events.ResponseStarted) -> Messages:
-        previous = self._place(event.previous_item_id)
         _remember(self._responses, event.response_id, _Response(event))
         fields = self._response_fields(event.response_id)
+        created = wire.response_created(wire.open_response(event.response_id, self._conversation_id, fields))
+        if not event.speaks:
+            return [Outgoing(created)]
+        previous = self._place(event.previous_item_id)
         item = wire.wire_item(Item(event.item_id, "assistant", "", "in_progress", "audio"))
         return [
-            Outgoing(wire.response_created(wire.open_response(event.response_id, self._conversation_id, fields))),
+            Outgoing(created),
             Outgoing(wire.output_item_added(event.response_id, item)),
             Outgoing(wire.item_added(item, previous)),
+        ]
+
+    def _function_called(self, event: events.FunctionCalled) -> Messages:
+        response = self._responses.get(event.response_id)
+        if response is None or response.ended:
+            return []
+        index = len(response.calls) + response.started.speaks
+        previous = self._place(event.previous_item_id)
+        item = wire.wire_item(function_call(event.item_id, event.call_id, event.name, event.arguments))
+        response.calls.append(item)
+        begun = {**item, "status": "in_progress", "arguments": ""}
+        delta, done = wire.call_arguments(event.response_id, item, index)
+        return [
+            Outgoing(wire.output_item_added(event.response_id, begun, index)),
+            Outgoing(wire.item_added(begun, previous)),
+            Outgoing(delta),
+            Outgoing(done),
+            Outgoing(wire.item_done(item, previous)),
+            Outgoing(wire.output_item_done(event.response_id, item, index)),
         ]
 
     def _content(self, response: _Response) -> Messages:
@@ -211,12 +238,17 @@ class Outbound:
             Outgoing(wire.audio_transcript_done(*ids, event.text)),
             Outgoing(wire.content_part_done(*ids, event.text)),
         ]
-        return [
+        message_done = [
             *content,
             *(part_done if response.has_content else []),
             Outgoing(wire.item_done(item, response.started.previous_item_id or UNKNOWN_PLACE)),
             Outgoing(wire.output_item_done(event.response_id, item)),
-            Outgoing(wire.response_done(wire.ended_response(event, self._conversation_id, item, fields))),
+        ]
+        speaks = response.started.speaks
+        output = [item, *response.calls] if speaks else response.calls
+        return [
+            *(message_done if speaks else []),
+            Outgoing(wire.response_done(wire.ended_response(event, self._conversation_id, output, fields))),
             *self._voice_over(response),
         ]
 
@@ -225,6 +257,11 @@ class Outbound:
     def _item_added(self, event: events.ItemAdded) -> Messages:
         previous = self._place(event.previous_item_id)
         item = wire.wire_item(Item(event.item_id, event.role, event.text, "completed", "text"))
+        return [Outgoing(wire.item_added(item, previous)), Outgoing(wire.item_done(item, previous))]
+
+    def _function_output_added(self, event: events.FunctionOutputAdded) -> Messages:
+        previous = self._place(event.previous_item_id)
+        item = wire.wire_item(function_output(event.item_id, event.call_id, event.output))
         return [Outgoing(wire.item_added(item, previous)), Outgoing(wire.item_done(item, previous))]
 
     def _place(self, previous_item_id: str | None) -> Place:
@@ -287,6 +324,23 @@ def candidate_superseded(event: events.CandidateSuperseded) -> Messages:
     return _ours(kame.CandidateSupersededEvent, event)
 
 
+def tool_started(event: events.ToolStarted) -> Messages:
+    """`kame.tool.started`."""
+    return _ours(kame.ToolStartedEvent, event)
+
+
+def tool_finished(event: events.ToolFinished) -> Messages:
+    """`kame.tool.finished`."""
+    finished = kame.ToolFinishedEvent(
+        call_id=event.call_id,
+        name=event.name,
+        code=event.error.code if event.error else None,
+        message=event.error.user_message if event.error else None,
+        at_ms=event.at_ms,
+    )
+    return [Outgoing(finished.model_dump())]
+
+
 def ducked(event: events.Ducked) -> Messages:
     """`kame.voice.ducked`."""
     return _ours(kame.VoiceDuckedEvent, event)
@@ -300,6 +354,11 @@ def restored(event: events.Restored) -> Messages:
 def turn_timing(event: events.TurnTiming) -> Messages:
     """`kame.turn.timing`."""
     return _ours(kame.TurnTimingEvent, event)
+
+
+def spent(event: events.Spent) -> Messages:
+    """`kame.spent`."""
+    return _ours(kame.SpentEvent, event)
 
 
 def trouble(event: events.Trouble) -> Messages:
@@ -328,9 +387,12 @@ STATELESS: Mapping[type[events.Event], Callable[[Any], Messages]] = {
     events.CandidateFailed: candidate_failed,
     events.CandidateAdopted: candidate_adopted,
     events.CandidateSuperseded: candidate_superseded,
+    events.ToolStarted: tool_started,
+    events.ToolFinished: tool_finished,
     events.Ducked: ducked,
     events.Restored: restored,
     events.TurnTiming: turn_timing,
+    events.Spent: spent,
     events.Trouble: trouble,
     events.ConversationEnded: conversation_ended,
 }

@@ -1,6 +1,7 @@
 """One client's OpenAI Realtime session over one conversation: client events in, server events out.
 
-Transport-free: it is given text messages and the conversation's events, and hands JSON objects to `send`.
+Transport-free: it is given text messages and the conversation's events, and hands JSON objects to `send`. Where the
+transport has no audio track, sound goes through here too, in messages.
 """
 
 import logging
@@ -11,6 +12,7 @@ from typing import Any
 
 from app.protocol import client_events as client
 from app.protocol import server_events as wire
+from app.protocol import session_tools
 from app.protocol.client_events import ClientEvent
 from app.protocol.conversation_port import ConversationPort
 from app.protocol.errors import ParameterError, error_event
@@ -18,13 +20,26 @@ from app.protocol.kame_events import EngineEvent, PongEvent
 from app.protocol.outbound import Outbound
 from app.protocol.server_events import Outgoing
 from app.protocol.session import SessionState
-from app.protocol.validation import parse_object
-from kame_core.errors import KameError
-from kame_core.events import Event
+from app.protocol.sound import (
+    MAX_SOUND_MESSAGE_CHARS,
+    SoundInput,
+    VoiceInMessages,
+    check_formats,
+    may_hold_sound,
+    pcm_of,
+)
+from app.protocol.validation import MAX_MESSAGE_CHARS, parse_object
+from kame_core.audio import Samples
+from kame_core.backend.presets import listed
+from kame_core.errors import InvalidRequestError, KameError
+from kame_core.events import Event, ResponseEnded
 
 _log = logging.getLogger(__name__)
 
 _METADATA_MOST = 16
+_CUTS_MOST = 16
+_BEHIND_SOUND = (client.InputAudioCommit, client.InputAudioClear, client.ItemCreate, client.ResponseCreate)
+"""What refers to the sound sent before it, and waits until that was heard."""
 _ROOT = "root"
 
 Send = Callable[[dict[str, Any], bool], None]
@@ -39,14 +54,31 @@ class RealtimeCodec:
         send: puts a message on the channel.
         call_id: `rtc_...`; only named in `session.created`.
         session: the session the call was opened with.
+        sound: where the sound of the client's messages goes; None: sound goes over an audio track, both ways.
+
+    Raises:
+        ParameterError: the session's sound formats are not to be had in messages.
     """
 
-    def __init__(self, conversation: ConversationPort, send: Send, *, call_id: str, session: SessionState) -> None:
+    def __init__(
+        self,
+        conversation: ConversationPort,
+        send: Send,
+        *,
+        call_id: str,
+        session: SessionState,
+        sound: SoundInput | None = None,
+    ) -> None:
+        if sound is not None:
+            check_formats(session.config)
         self._conversation = conversation
         self._send = send
         self._call_id = call_id
         self._session = session
         self._metadata: dict[str, dict[str, str]] = {}
+        self._sound = sound
+        self._voice = None if sound is None else VoiceInMessages()
+        self._cuts: dict[str, str] = {}
         self._outbound = Outbound(conversation.id, self._response_fields, lambda: self._session.transcribes)
 
     @property
@@ -62,7 +94,11 @@ class RealtimeCodec:
             engine: what answers.
         """
         session = self._session.render(resume=resume, in_force=self._conversation.options)
-        session["kame"] |= {"call_id": self._call_id, "conversation_id": self._conversation.id}
+        session["kame"] |= {
+            "call_id": self._call_id,
+            "conversation_id": self._conversation.id,
+            "presets": list(listed()),
+        }
         self._emit(Outgoing({"type": "session.created", "session": session}))
         if engine is not None:
             self.engine_changed(engine)
@@ -71,25 +107,60 @@ class RealtimeCodec:
         """Tell what answers now."""
         self._emit(Outgoing(engine.model_dump()))
 
+    @property
+    def voice_open(self) -> bool:
+        """The voice that is read now goes to the client in messages."""
+        return self._voice is not None and self._voice.open
+
+    def speak(self, samples: Samples) -> None:
+        """The voice that was just read, float32 [n] mono 24 kHz; only where sound goes in messages."""
+        for message in self._voice.speak(samples) if self._voice is not None else ():
+            self._emit(message)
+
     def handle_event(self, event: Event) -> None:
         """Tell the client what happened."""
-        for message in self._outbound.translate(event):
+        messages = self._outbound.translate(event)
+        for message in messages if self._voice is None else self._voice.told(event, messages):
             self._emit(message)
+        if isinstance(event, ResponseEnded) and event.item_id in self._cuts:
+            self._cut(event.item_id, self._cuts.pop(event.item_id))
 
     def handle_text(self, raw: str) -> None:
         """Do what a client's message asks, or answer with an `error` event. Never raises; the session stays open."""
         event_id: str | None = None
         try:
-            data = parse_object(raw)
+            long = self._sound is not None and may_hold_sound(raw)
+            data = parse_object(raw, max_size=MAX_SOUND_MESSAGE_CHARS if long else MAX_MESSAGE_CHARS)
             event_id = _linkable(data.get("event_id"))
-            self._handle(client.client_event(data))
-        except KameError as error:
-            self._emit(Outgoing(error_event(error, event_id)))
-        except Exception as error:  # our own fault; the other calls and this session go on
+            event = client.client_event(data)
+            if len(raw) > MAX_MESSAGE_CHARS and not isinstance(event, client.InputAudioAppend):
+                raise InvalidRequestError(
+                    f"The message is larger than {MAX_MESSAGE_CHARS} bytes.", code="request_too_large"
+                )
+            if self._sound is not None and isinstance(event, _BEHIND_SOUND):
+                self._handle_behind_sound(event, event_id, self._sound)
+            else:
+                self._handle(event)
+        except Exception as error:
+            self._answer_error(error, event_id)
+
+    def _handle_behind_sound(self, event: ClientEvent, event_id: str | None, sound: SoundInput) -> None:
+        def handle() -> None:
+            try:
+                self._handle(event)
+            except Exception as error:
+                self._answer_error(error, event_id)
+
+        if isinstance(event, client.InputAudioClear):
+            sound.clear()
+        sound.after(handle, settled=isinstance(event, client.InputAudioCommit))
+
+    def _answer_error(self, error: Exception, event_id: str | None) -> None:
+        if not isinstance(error, KameError):  # our own fault; the other calls and this session go on
             place = traceback.extract_tb(error.__traceback__)[-1]  # no message: it could hold what was said
             _log.error("client event not handled: %s at %s:%s", type(error).__name__, place.name, place.lineno)
-            internal = KameError("The server failed to handle this event.", code="internal_error")
-            self._emit(Outgoing(error_event(internal, event_id)))
+            error = KameError("The server failed to handle this event.", code="internal_error")
+        self._emit(Outgoing(error_event(error, event_id)))
 
     def _handle(self, event: ClientEvent) -> None:
         conversation = self._conversation
@@ -116,6 +187,8 @@ class RealtimeCodec:
             case client.InputAudioClear():
                 conversation.clear_input()
                 self._emit(Outgoing(wire.input_cleared()))
+            case client.InputAudioAppend() if self._sound is not None:
+                self._sound.push(pcm_of(event.audio))
             case client.InputAudioAppend():
                 raise ParameterError(
                     "On this transport sound comes over the audio track; 'input_audio_buffer.append' is not used.",
@@ -129,6 +202,8 @@ class RealtimeCodec:
 
     def _update_session(self, patch: Mapping[str, Any]) -> None:
         session = self._session.updated(patch)
+        if self._sound is not None:
+            check_formats(session.config)
         if session.options != self._conversation.options:
             self._conversation.set_options(session.options)
         self._session = session
@@ -137,7 +212,9 @@ class RealtimeCodec:
         )
 
     def _create_item(self, event: client.ItemCreate) -> None:
-        role, text = client.typed_text(event.item)
+        is_output = event.item.type == "function_call_output"
+        call_id, output = client.function_output(event.item) if is_output else ("", "")
+        role, text = (None, "") if is_output else client.typed_text(event.item)
         previous = event.previous_item_id
         if previous == _ROOT:
             raise ParameterError(
@@ -149,7 +226,10 @@ class RealtimeCodec:
             self._existing_item(previous, "previous_item_id")
         if event.item.id is not None and self._conversation.item(event.item.id) is not None:
             raise ParameterError("There is an item with this id already.", param="item.id", code="item_exists")
-        self._conversation.add_text(text, role, event.item.id, previous)
+        if role is None:
+            self._conversation.add_function_output(call_id, output, event.item.id, previous)
+        else:
+            self._conversation.add_text(text, role, event.item.id, previous)
 
     def _existing_item(self, item_id: str, param: str = "item_id") -> dict[str, Any]:
         item = self._conversation.item(item_id)
@@ -158,17 +238,33 @@ class RealtimeCodec:
         return wire.wire_item(item)
 
     def _truncate(self, event: client.ItemTruncate) -> None:
-        """The server itself counts what was heard over a track; the client's count is acknowledged, not needed."""
+        """Over a track the server itself counts what was heard, and acknowledges only. Sound in messages is played when
+        the client likes: what it did not play of what was sent is taken out of the transcript.
+        """
         item = self._existing_item(event.item_id)
-        if item["role"] != "assistant":
+        if item.get("role") != "assistant":
             raise ParameterError("Only the agent's messages can be truncated.", param="item_id")
         if event.content_index != 0:
             raise ParameterError("Invalid value for 'content_index': use 0.", param="content_index")
+        heard = None if self._voice is None else self._voice.heard(event.item_id, event.audio_end_ms)
+        if heard is not None:
+            self._cut(event.item_id, heard)
         self._emit(Outgoing(wire.item_truncated(event.item_id, event.audio_end_ms)))
+
+    def _cut(self, item_id: str, heard: str) -> None:
+        item = self._conversation.item(item_id)
+        if item is not None and item.status == "in_progress":  # its end would write over it
+            self._cuts[item_id] = heard
+            while len(self._cuts) > _CUTS_MOST:
+                del self._cuts[next(iter(self._cuts))]
+        elif item is not None and len(heard) < len(item.text):
+            self._conversation.transcript.update(item_id, text=heard)
 
     def _create_response(self, params: client.ResponseParams) -> None:
         client.check_response_params(params)
-        response_id = self._conversation.create_response(params.instructions or "")
+        session_tools.check_choice(params.tool_choice, self._session.checked, "response")
+        tool_choice = session_tools.choice(params.tool_choice)
+        response_id = self._conversation.create_response(params.instructions or "", tool_choice)
         if params.metadata:
             self._metadata[response_id] = dict(params.metadata)
             while len(self._metadata) > _METADATA_MOST:

@@ -3,7 +3,7 @@
 Shapes: the `openai` package's classes in `openai.types.realtime`, against which the tests check every one strictly.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from app.protocol.errors import error_type, http_status
@@ -39,7 +39,9 @@ def _placed(payload: Json, previous: Place) -> Json:
 
 
 def wire_item(item: Item) -> Json:
-    """A message of the dialogue as `item`; of an agent's speech, what was heard."""
+    """A part of the dialogue as `item`; of an agent's speech, what was heard."""
+    if item.kind != "message":
+        return _function_item(item)
     content: list[Json]
     if item.role == "assistant":
         kind, key = ("output_audio", "transcript") if item.modality == "audio" else ("output_text", "text")
@@ -56,6 +58,13 @@ def wire_item(item: Item) -> Json:
         "status": item.status,
         "content": content,
     }
+
+
+def _function_item(item: Item) -> Json:
+    body = {"id": item.id, "object": "realtime.item", "type": item.kind, "status": item.status, "call_id": item.call_id}
+    if item.kind == "function_call":
+        return {**body, "name": item.name, "arguments": item.text}
+    return {**body, "output": item.text}
 
 
 def item_added(item: Json, previous: Place) -> Json:
@@ -150,14 +159,24 @@ def response_done(response: Json) -> Json:
     return {"type": "response.done", "response": response}
 
 
-def output_item_added(response_id: str, item: Json) -> Json:
+def output_item_added(response_id: str, item: Json, index: int = 0) -> Json:
     """`response.output_item.added`."""
-    return {"type": "response.output_item.added", "response_id": response_id, "output_index": 0, "item": item}
+    return {"type": "response.output_item.added", "response_id": response_id, "output_index": index, "item": item}
 
 
-def output_item_done(response_id: str, item: Json) -> Json:
+def output_item_done(response_id: str, item: Json, index: int = 0) -> Json:
     """`response.output_item.done`."""
-    return {"type": "response.output_item.done", "response_id": response_id, "output_index": 0, "item": item}
+    return {"type": "response.output_item.done", "response_id": response_id, "output_index": index, "item": item}
+
+
+def call_arguments(response_id: str, item: Json, index: int) -> tuple[Json, Json]:
+    """`response.function_call_arguments.delta` and `.done` of a whole `function_call` item."""
+    ids = {"response_id": response_id, "item_id": item["id"], "output_index": index, "call_id": item["call_id"]}
+    kind = "response.function_call_arguments"
+    return (
+        {"type": f"{kind}.delta", **ids, "delta": item["arguments"]},
+        {"type": f"{kind}.done", **ids, "name": item["name"], "arguments": item["arguments"]},
+    )
 
 
 def content_part_added(response_id: str, item_id: str) -> Json:
@@ -181,6 +200,11 @@ def audio_transcript_done(response_id: str, item_id: str, transcript: str) -> Js
     """`response.output_audio_transcript.done`."""
     part = _part_of(response_id, item_id)
     return {"type": "response.output_audio_transcript.done", **part, "transcript": transcript}
+
+
+def audio_delta(response_id: str, item_id: str, audio: str) -> Json:
+    """`response.output_audio.delta`: PCM16 in base64, where sound comes in messages."""
+    return {"type": "response.output_audio.delta", **_part_of(response_id, item_id), "delta": audio}
 
 
 def audio_done(response_id: str, item_id: str) -> Json:
@@ -212,13 +236,15 @@ def open_response(response_id: str, conversation_id: str, shared: Mapping[str, A
     }
 
 
-def ended_response(event: ResponseEnded, conversation_id: str, item: Json, shared: Mapping[str, Any]) -> Json:
+def ended_response(
+    event: ResponseEnded, conversation_id: str, output: Sequence[Json], shared: Mapping[str, Any]
+) -> Json:
     """A `response` that is over; its `kame` says why in our own words, and what had been meant to be said."""
     return {
         **open_response(event.response_id, conversation_id, shared),
         "status": event.status,
         "status_details": _status_details(event),
-        "output": [item],
+        "output": list(output),
         "usage": {
             "total_tokens": event.input_tokens + event.output_tokens,
             "input_tokens": event.input_tokens,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from app.protocol import session_tools
 from app.protocol.errors import ParameterError
 from app.protocol.session_config import SessionConfig, TurnDetectionConfig
 from app.protocol.validation import validate
@@ -23,7 +24,7 @@ Json = dict[str, Any]
 
 _OWN_FIELDS = frozenset({"id", "object", "expires_at", "client_secret"})
 """Top-level fields only the server sets; a client that sends a whole session back may hold them."""
-_OWN_KAME_FIELDS = frozenset({"not_honoured", "call_id", "conversation_id"})
+_OWN_KAME_FIELDS = frozenset({"not_honoured", "call_id", "conversation_id", "presets"})
 _MERGED = frozenset(
     {
         ("audio",),
@@ -51,8 +52,7 @@ _NULLABLE = frozenset(
 """Fields for which null is a value; any other null brings the default back."""
 
 NOT_HONOURED: Mapping[str, Callable[[Any], bool]] = {
-    "tools": bool,
-    "tool_choice": lambda value: value not in (None, "auto", "none"),
+    "tools": lambda value: any(tool.get("type") != "function" for tool in value or ()),
     "parallel_tool_calls": lambda value: value is not None,
     "prompt": lambda value: value is not None,
     "include": bool,
@@ -144,11 +144,20 @@ class SessionState:
             defaults,
             mode=config.kame.mode,
             opener=config.kame.opener,
+            greeting=config.kame.greeting,
+            idle_prompt=config.kame.idle_prompt,
+            idle_after_s=config.kame.idle_after_s,
             language=_base_language(config.kame.language),
             voice=voice if voice in self.defaults.voices else defaults.voice,
             instructions=config.instructions,
             turn_detection=_turn_detection(config.audio.input.turn_detection),
             max_output_tokens=config.max_output_tokens,
+            preset=config.kame.preset,
+            second_language=config.kame.second_language,
+            context=config.kame.context,
+            knowledge=config.kame.knowledge or defaults.knowledge,
+            tools=session_tools.declarations(config),
+            tool_choice=session_tools.choice(config.tool_choice) or "auto",
         )
 
     @property
@@ -218,6 +227,7 @@ class SessionState:
         if transcription is not None and transcription.language is not None:
             self._check_language(transcription.language, "session.audio.input.transcription.language")
         self._check_language(config.kame.language, "session.kame.language")
+        session_tools.check_tools(config)
 
     def _check_language(self, language: str, param: str) -> None:
         offered = self.defaults.languages
@@ -250,7 +260,18 @@ def _default_config(defaults: SessionDefaults) -> Json:
             },
             "output": {"format": dict(audio_format), "voice": options.voice or DEFAULT_VOICE, "speed": 1.0},
         },
-        "kame": {"mode": str(options.mode), "opener": options.opener, "language": options.language},
+        "kame": {
+            "mode": str(options.mode),
+            "opener": options.opener,
+            "language": options.language,
+            "preset": options.preset,
+            "second_language": options.second_language,
+            "context": options.context,
+            "knowledge": "",  # the server's own is not for clients to read
+            "greeting": options.greeting,
+            "idle_prompt": options.idle_prompt,
+            "idle_after_s": options.idle_after_s,
+        },
     }
 
 

@@ -8,10 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from app.protocol.validation import WireModel
+from kame_core.backend.presets import MAX_CONTEXT_CHARS, MAX_KNOWLEDGE_CHARS, PRESETS
 from kame_core.options import Mode
 
 MAX_OUTPUT_TOKENS = 4096
 """What `"inf"` means."""
+MAX_SAID_CHARS = 1000
+"""Longest greeting or idle prompt."""
 
 
 def _name_of_voice(value: Any) -> Any:
@@ -20,6 +23,12 @@ def _name_of_voice(value: Any) -> Any:
 
 def _token_limit(value: Any) -> Any:
     return MAX_OUTPUT_TOKENS if value == "inf" else value
+
+
+def _preset(value: Any) -> Any:
+    if isinstance(value, str) and value not in PRESETS:
+        raise ValueError(f"supported are {', '.join(repr(name) for name in PRESETS)}")
+    return value
 
 
 def _mode(value: Any) -> Any:
@@ -97,6 +106,13 @@ class KameConfig(WireModel):
     mode: Annotated[Mode, BeforeValidator(_mode)]
     opener: bool
     language: Language
+    preset: Annotated[str, BeforeValidator(_preset)]
+    second_language: Language | Literal[""]
+    context: Annotated[str, Field(max_length=MAX_CONTEXT_CHARS)]
+    knowledge: Annotated[str, Field(max_length=MAX_KNOWLEDGE_CHARS)]
+    greeting: Annotated[str, Field(max_length=MAX_SAID_CHARS)]
+    idle_prompt: Annotated[str, Field(max_length=MAX_SAID_CHARS)]
+    idle_after_s: Annotated[float, Field(ge=2, le=600)]
     transport: Literal["conversation", "echo"] | None = None
     """`echo` (when a call is opened only): the caller hears himself, for a sound check."""
     resume: Annotated[str, Field(max_length=500)] | None = None
@@ -104,11 +120,13 @@ class KameConfig(WireModel):
 
 
 class Tool(WireModel):
-    """A tool of the client's side; kept and echoed, never called."""
+    """A tool of the client's side. Functions are called; servers of tools (`mcp`) are kept and echoed only."""
 
     type: Literal["function", "mcp"]
-    name: str | None = None
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
     description: str | None = None
+    parameters: dict[str, Any] | None = None
+    """JSON schema of an object."""
     server_label: str | None = None
 
 

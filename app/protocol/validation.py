@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from app.protocol.errors import ParameterError
 from kame_core.errors import InvalidRequestError
 
+MAX_MESSAGE_CHARS = 65_536
 MAX_DEPTH = 32
 """Deepest nesting of a message; keeps every recursive pass over it far from the interpreter's limit."""
 _SHOWN_CHARS = 80
@@ -23,7 +24,7 @@ class WireModel(BaseModel):
 M = TypeVar("M", bound=BaseModel)
 
 
-def parse_object(raw: str | bytes, *, what: str = "The message", max_size: int = 65_536) -> dict[str, Any]:
+def parse_object(raw: str | bytes, *, what: str = "The message", max_size: int = MAX_MESSAGE_CHARS) -> dict[str, Any]:
     """Read one JSON object (RFC 8259).
 
     Args:

@@ -1,10 +1,30 @@
 """Contract of a chat model."""
 
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolDeclaration:
+    """A function that a chat model may ask to be called."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any] = field(hash=False)
+    """JSON schema of an object."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The model wants a function to be called. Comes whole, behind all text of the answer."""
+
+    call_id: str
+    name: str
+    arguments: str
+    """JSON as the model wrote it: nobody has checked it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +33,10 @@ class ChatMessage:
 
     role: Role
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Of the assistant; a `tool` message for each follows."""
+    call_id: str = ""
+    """Of a `tool` message: the call whose result its content is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +52,9 @@ class ChatRequest:
     """The last user message is a whole turn, not a partial transcript."""
     model: str = ""
     """Empty: the model's default."""
+    tools: tuple[ToolDeclaration, ...] = ()
+    tool_choice: str = "auto"
+    """`auto`, `none`, `required`, or the name of the one tool that must be called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +76,10 @@ class Usage:
 class Finish:
     """The answer is complete. `no_answer`: the model has nothing to say to this (yet)."""
 
-    reason: Literal["stop", "length", "no_answer", "refusal"]
+    reason: Literal["stop", "length", "no_answer", "refusal", "tool_calls"]
 
 
-ChatEvent = TextDelta | Usage | Finish
+ChatEvent = TextDelta | ToolCall | Usage | Finish
 
 
 class ChatModel(Protocol):

@@ -7,8 +7,9 @@ import asyncio
 import contextlib
 import logging
 import random
+import re
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
@@ -17,7 +18,8 @@ import openai
 from openai._base_client import get_platform
 from openai.types.chat import ChatCompletionChunk
 
-from kame_core.backend.base import ChatEvent, ChatRequest, Finish, TextDelta, Usage
+from kame_core.backend.base import ChatEvent, ChatRequest, Finish, TextDelta, ToolCall, Usage
+from kame_core.backend.llm_errors import AttemptError, all_thought, bad_answer, failure_of, timed_out
 from kame_core.backend.llm_servers import (
     LOCAL_SERVERS,
     OPENAI_BASE_URL,
@@ -28,6 +30,7 @@ from kame_core.backend.llm_servers import (
     probe_local_server,
 )
 from kame_core.backend.spoken import MarkupFilter, ReasoningFilter
+from kame_core.backend.tool_wire import CallAssembler, as_wire, tool_parameters, without_tools
 from kame_core.errors import ChatModelError
 
 logger = logging.getLogger(__name__)
@@ -39,7 +42,14 @@ _KEEP_ALIVE_S = 120.0
 _LIST_DEADLINE_S = 3.0
 _CHARS_PER_TOKEN = 8
 """Generous: an answer longer than this times its allowed tokens ignores `max_tokens`."""
-FinishReason = Literal["stop", "length", "no_answer", "refusal"]
+_THINKING_TOKENS = 2048
+"""Added to what an answer may have where a model spends tokens on thinking first."""
+FinishReason = Literal["stop", "length", "no_answer", "refusal", "tool_calls"]
+_KNOWS_NO_TOOLS = re.compile(
+    r"not support\w*.{0,20}(tool|function)|(tool|function)\w*.{0,20}not support|unsupported.{0,20}tool"
+    r"|enable-auto-tool-choice|extra inputs.{0,20}tools",
+    re.IGNORECASE,
+)
 _FINISH_REASONS: dict[str, FinishReason] = {"length": "length", "content_filter": "refusal"}
 
 
@@ -50,6 +60,9 @@ class _Dialect:
     token_limit: str
     stream_options: bool = True
     reasoning_effort: bool = True
+    tools: bool = True
+    thinks: bool = False
+    """The model spends tokens of its limit on thinking."""
 
 
 class OpenAIChatModel:
@@ -94,10 +107,11 @@ class OpenAIChatModel:
         return self._model
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
-        """Answer as a stream of `TextDelta`, then `Usage` if the server tells, then `Finish`.
+        """Answer as a stream of `TextDelta`, then each `ToolCall`, then `Usage` if the server tells, then `Finish`.
 
-        What reasoning models think, and markup, is left out. An answer without words ends with `no_answer`. Closing
-        the generator closes the HTTP response at once.
+        What reasoning models think, and markup, is left out. An answer without words ends with `no_answer`. Where the
+        server knows no tools, or refuses the ones it is given, it is asked without them. Closing the generator closes
+        the HTTP response at once.
 
         Raises:
             ChatModelError: as the contract says.
@@ -110,10 +124,10 @@ class OpenAIChatModel:
             try:
                 async with contextlib.aclosing(self._attempt(request, first_due_s, due_s)) as events:
                     async for event in events:
-                        spoke = spoke or isinstance(event, TextDelta)
+                        spoke = spoke or isinstance(event, TextDelta | ToolCall)
                         yield event
                 return
-            except _AttemptError as failure:
+            except AttemptError as failure:
                 error, wait_s = failure.error, failure.retry_after_s
             if wait_s is None:
                 wait_s = _FIRST_BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
@@ -134,9 +148,9 @@ class OpenAIChatModel:
                 page = await self._client.models.list()
                 return tuple(str(model.id) for model in page.data or ())
         except TimeoutError:
-            raise _timed_out() from None
+            raise timed_out() from None
         except (openai.OpenAIError, httpx2.HTTPError, ValueError, TypeError, AttributeError) as error:
-            raise self._failure_of(error).error from None
+            raise failure_of(error, self._place, self._model).error from None
 
     async def aclose(self) -> None:
         """Close the connections; idempotent."""
@@ -145,8 +159,9 @@ class OpenAIChatModel:
     # --- one attempt ---
 
     async def _attempt(self, request: ChatRequest, first_due_s: float, due_s: float) -> AsyncGenerator[ChatEvent, None]:
+        may_think = self._dialect.thinks
         stream = await self._open(request, first_due_s)
-        reasoning, markup = ReasoningFilter(), MarkupFilter()
+        reasoning, markup, calls = ReasoningFilter(), MarkupFilter(), CallAssembler()
         most_chars = max(400, request.max_tokens * _CHARS_PER_TOKEN)
         chars = 0
         chunks = 0
@@ -155,19 +170,22 @@ class OpenAIChatModel:
         try:
             while True:
                 try:
-                    async with asyncio.timeout_at(due_s if chars else first_due_s):
+                    async with asyncio.timeout_at(due_s if chars or calls else first_due_s):
                         chunk = await anext(stream)
                 except StopAsyncIteration:
                     break
                 except TimeoutError:
-                    raise _AttemptError(_timed_out()) from None
+                    raise AttemptError(timed_out()) from None
                 except (openai.OpenAIError, httpx2.HTTPError, ValueError) as error:
-                    raise self._failure_of(error) from None
+                    raise failure_of(error, self._place, self._model) from None
                 chunks += 1
                 usage = _usage_of(chunk) or usage
                 delta, finish = _content_of(chunk)
+                self._dialect.thinks = self._dialect.thinks or _is_thought(chunk)
                 if finish is not None:
                     reason = _FINISH_REASONS.get(finish, reason)
+                if request.tools:
+                    calls.feed(_choice_of(chunk)[0])
                 text = markup.feed(reasoning.feed(delta))[: most_chars - chars]
                 if text:
                     chars += len(text)
@@ -176,41 +194,58 @@ class OpenAIChatModel:
                     reason = "length"
                     break
             if not chunks:
-                raise _AttemptError(_bad_answer())
+                raise AttemptError(bad_answer())
+            if reason == "length" and not chars and not calls and not may_think:
+                self._dialect.thinks = True
+                raise AttemptError(all_thought(), 0.0)
             rest = (markup.feed(reasoning.finish()) + markup.finish())[: most_chars - chars]
             if rest:
                 chars += len(rest)
                 yield TextDelta(rest)
         finally:
             await stream.close()
+        whole_calls = calls.finish() if reason != "length" else ()  # the last one may have been cut
+        for call in whole_calls:
+            yield call
         if usage is not None:
             yield usage
-        yield Finish(reason if chars or reason == "refusal" else "no_answer")
+        if whole_calls:
+            reason = "tool_calls"
+        yield Finish(reason if chars or whole_calls or reason == "refusal" else "no_answer")
 
     async def _open(self, request: ChatRequest, first_due_s: float) -> openai.AsyncStream[ChatCompletionChunk]:
-        for _ in range(4):  # each refusal of a parameter teaches one
+        if not self._dialect.tools:
+            request = replace(request, tools=(), messages=without_tools(request.messages))
+        for _ in range(5):  # each refusal of a parameter teaches one
             try:
                 async with asyncio.timeout_at(first_due_s):
                     model = request.model or self._model or await self._choose_model()
                     return await self._completions.create(
                         model=model,
-                        messages=cast(Any, [{"role": m.role, "content": m.content} for m in request.messages]),
+                        messages=cast(Any, as_wire(request.messages)),
                         stream=True,
                         extra_body=self._parameters(request),
                     )
             except TimeoutError:
-                raise _AttemptError(_timed_out()) from None
+                raise AttemptError(timed_out()) from None
             except ChatModelError as error:  # of the list of models
-                raise _AttemptError(error) from None
+                raise AttemptError(error) from None
             except openai.BadRequestError as error:
-                if not self._learn(error):
-                    raise self._failure_of(error) from None
+                if self._learn(error):
+                    continue
+                if not request.tools or "tool" not in f"{error.param} {error.message}":
+                    raise failure_of(error, self._place, self._model) from None
+                logger.warning("the LLM server refuses the tools it is offered; this request goes without them")
+                request = replace(request, tools=())
             except (openai.OpenAIError, httpx2.HTTPError, ValueError, TypeError) as error:
-                raise self._failure_of(error) from None
-        raise _AttemptError(_bad_answer())
+                raise failure_of(error, self._place, self._model) from None
+        raise AttemptError(bad_answer())
 
     def _parameters(self, request: ChatRequest) -> dict[str, object]:
-        parameters: dict[str, object] = {self._dialect.token_limit: request.max_tokens}
+        limit = request.max_tokens + (_THINKING_TOKENS if self._dialect.thinks else 0)
+        parameters: dict[str, object] = {self._dialect.token_limit: limit}
+        if self._dialect.tools and request.tools:
+            parameters |= tool_parameters(request.tools, request.tool_choice)
         if self._dialect.stream_options:
             parameters["stream_options"] = {"include_usage": True}
         if self.settings.reasoning_effort and self._dialect.reasoning_effort:
@@ -229,6 +264,9 @@ class OpenAIChatModel:
             dialect.token_limit = "max_completion_tokens"
         elif dialect.token_limit == "max_completion_tokens" and "max_completion_tokens" in complaint:
             dialect.token_limit = "max_tokens"
+        elif dialect.tools and _KNOWS_NO_TOOLS.search(complaint):
+            dialect.tools = False
+            logger.warning("the LLM server knows no tools; nothing can be called with it")
         else:
             return False
         return True
@@ -248,106 +286,29 @@ class OpenAIChatModel:
     def _place(self) -> str:
         return urlsplit(self.settings.base_url).netloc.rpartition("@")[2] or "the given address"
 
-    def _failure_of(self, error: Exception) -> "_AttemptError":
-        place = self._place
-        if isinstance(error, openai.APIStatusError):
-            return _AttemptError(self._refusal(error.status_code, error.code, place), _retry_after_s(error.response))
-        if isinstance(error, openai.APITimeoutError):
-            return _AttemptError(_timed_out())
-        if isinstance(error, openai.APIConnectionError | httpx2.HTTPError):
-            return _AttemptError(
-                ChatModelError(
-                    f"The LLM server at {place} cannot be reached. Check that it runs, its address and the network.",
-                    code="llm_unreachable",
-                    retryable=True,
-                )
-            )
-        if isinstance(error, openai.APIError):  # an error inside the stream
-            return _AttemptError(
-                ChatModelError(f"The LLM server at {place} failed while answering. Try again.", code="llm_failed")
-            )
-        return _AttemptError(_bad_answer())
-
-    def _refusal(self, status: int, code: str | None, place: str) -> ChatModelError:
-        if status in (401, 403):
-            return ChatModelError(
-                f"The LLM server at {place} refuses the API key. Check the key and what it may be used for.",
-                code="llm_auth",
-                retryable=False,
-            )
-        if status == 404:
-            model = self._model or "asked for"
-            return ChatModelError(
-                f"The LLM server at {place} does not know the model {model} or the address is wrong. Check the model's "
-                "name, and that the base URL ends in /v1.",
-                code="llm_failed",
-                retryable=False,
-            )
-        if status == 429 and code == "insufficient_quota":
-            return ChatModelError(
-                f"The credit for the LLM at {place} is used up. Add credit, or use another key.",
-                code="llm_rate_limited",
-                retryable=False,
-            )
-        if status == 429:
-            return ChatModelError(
-                f"The LLM server at {place} has had too many requests. Wait a moment and try again.",
-                code="llm_rate_limited",
-                retryable=True,
-            )
-        if status >= 500 or status in (408, 409, 425):
-            return ChatModelError(
-                f"The LLM server at {place} has a fault (HTTP {status}). Try again, or look into its log.",
-                code="llm_failed",
-                retryable=True,
-            )
-        return ChatModelError(
-            f"The LLM server at {place} refused the request (HTTP {status}). Check the model's name and its settings.",
-            code="llm_failed",
-            retryable=False,
-        )
-
-
-class _AttemptError(Exception):
-    """An attempt's error, and when the server wants the next one."""
-
-    def __init__(self, error: ChatModelError, retry_after_s: float | None = None) -> None:
-        super().__init__(error.code)
-        self.error = error
-        self.retry_after_s = retry_after_s
-
-
-def _timed_out() -> ChatModelError:
-    return ChatModelError(
-        "The LLM did not answer in time. Try again, or choose a faster model.", code="llm_timeout", retryable=True
-    )
-
-
-def _bad_answer() -> ChatModelError:
-    return ChatModelError(
-        "The LLM server's answer makes no sense. Check that the base URL is that of an OpenAI-compatible server and "
-        "ends in /v1.",
-        code="llm_bad_answer",
-        retryable=False,
-    )
-
-
-def _retry_after_s(response: httpx2.Response) -> float | None:
-    try:
-        return max(0.0, float(response.headers["retry-after"]))
-    except (KeyError, ValueError):
-        return None
-
 
 def _content_of(chunk: object) -> tuple[str, str | None]:
     """Text and finish reason of a chunk; the package does not validate chunks, so anything may be missing."""
+    delta, finish = _choice_of(chunk)
+    content = getattr(delta, "content", None) or getattr(delta, "refusal", None)
+    return content if isinstance(content, str) else "", finish if isinstance(finish, str) else None
+
+
+def _choice_of(chunk: object) -> tuple[object, object]:
+    """Delta and finish reason of a chunk's first choice."""
     choices = getattr(chunk, "choices", None)
     if not isinstance(choices, list) or not choices:
-        return "", None
-    delta = getattr(choices[0], "delta", None)
-    content = getattr(delta, "content", None) or getattr(delta, "refusal", None)
-    finish = getattr(choices[0], "finish_reason", None)
-    return content if isinstance(content, str) else "", finish if isinstance(finish, str) else None
+        return None, None
+    return getattr(choices[0], "delta", None), getattr(choices[0], "finish_reason", None)
+
+
+def _is_thought(chunk: object) -> bool:
+    """The chunk holds reasoning apart from the answer, or tells that there was some."""
+    delta, _ = _choice_of(chunk)
+    details = getattr(getattr(chunk, "usage", None), "completion_tokens_details", None)
+    spent = getattr(details, "reasoning_tokens", None)
+    fields = (getattr(delta, "reasoning_content", None), getattr(delta, "reasoning", None))
+    return any(fields) or (isinstance(spent, int) and spent > 0)
 
 
 def _usage_of(chunk: object) -> Usage | None:

@@ -8,10 +8,12 @@ import contextlib
 import ipaddress
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 import httpx2
+
+from kame_core.errors import InvalidRequestError
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 OPENAI_DEFAULT_MODEL = "gpt-4.1-mini"
@@ -51,6 +53,31 @@ class LlmSettings:
     """Empty: OpenAI's default above, or the first chat model the server lists."""
     reasoning_effort: str = ""
     """Sent only if set; for models that think before they answer, `minimal` or `none` makes them speak sooner."""
+
+
+OFFLINE = "offline"
+"""As a fallback: the embedded responder."""
+
+
+def fallback_server(entry: str, first: LlmSettings, api_key: str = "") -> LlmSettings:
+    """Settings of a fallback written as `MODEL` (of the first server) or `MODEL@URL`.
+
+    Args:
+        entry: `MODEL` may hold `@`, a URL begins with `http`.
+        first: the LLM that is asked first.
+        api_key: for servers other than the first.
+
+    Raises:
+        InvalidRequestError: there is no model before the `@`, or no address behind it.
+    """
+    model, at, rest = entry.partition("@http")
+    url = urlsplit(f"http{rest}")
+    if not model or (at and (url.scheme not in ("http", "https") or not url.hostname)):
+        raise InvalidRequestError(f"{entry} is neither MODEL nor MODEL@URL.")
+    if not at:
+        return replace(first, model=model)
+    base_url = f"http{rest}".rstrip("/")
+    return LlmSettings(base_url, first.api_key if base_url == first.base_url else api_key, model)
 
 
 def choose_chat_model(models: Sequence[str]) -> str | None:

@@ -9,18 +9,19 @@ Everything is event-driven and runs on the loop; nothing polls. Faults of the mo
 """
 
 import asyncio
-import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
-from kame_core.backend.base import ChatModel, ChatRequest, Finish, TextDelta, Usage
-from kame_core.backend.budgets import DEFAULT_BUDGETS, Ledger, PlannerBudgets
+from kame_core.backend.base import ChatModel, ChatRequest, ToolCall
+from kame_core.backend.budgets import DEFAULT_BUDGETS, Account, Ledger, PlannerBudgets
+from kame_core.backend.generation import Generation, as_kame_error
 from kame_core.backend.prompt import PromptContext, build_messages
+from kame_core.backend.tools import CandidateCalls, ToolDesk, ToolOffer
 from kame_core.clock import Clock
-from kame_core.errors import ChatModelError, KameError
+from kame_core.errors import KameError
 from kame_core.events import CandidateFailed, CandidateFinished, CandidateStarted, CandidateText, Event
 from kame_core.phrasing import normalised
 
@@ -31,8 +32,6 @@ _SETTLE_S = 0.100
 _LATEST_S = 0.150
 """So long after its first change it is asked in any case."""
 _MOST_UNADOPTED = 2
-_DEADLINE_MARGIN_S = 1.0
-"""Chat models keep their own deadlines; this one is for those that do not."""
 _CHARS_PER_TOKEN = 4
 _CLOSE_DEADLINE_S = 2.0
 
@@ -58,8 +57,8 @@ class _Request:
     question: _Question
     number: int
     prompt_chars: int
+    generation: Generation
     state: _State = _State.RUNNING
-    answer_chars: int = 0
     task: asyncio.Task[None] | None = None
     stands_in_for: str | None = None
     """The turn that was committed with the same words while this ran; asked anew if this bears nothing."""
@@ -73,16 +72,23 @@ class Planner:
     runs. At most two requests run un-adopted: the older one always gets to its first words; the younger one gives way
     only to a pause, an end of turn or typed text; a further partial waits in a box for one, where the latest wins.
 
+    What is offered to a request that answers less than a whole turn may be less: no tools that change anything, a
+    cheaper model. Where it is, words that were asked as a partial are asked again when the turn ends with them
+    (`asks_again`). Server tools run within the request, up to four times; calls of the client's end it.
+
     All methods but `aclose` are synchronous and are called on the loop. Events may be emitted from within them.
 
     Args:
         model: what is asked.
         context: the conversation as it stands at the moment of asking.
-        emit: takes `CandidateStarted`, `CandidateText`, `CandidateFinished`, `CandidateFailed`; may call back.
+        emit: takes `CandidateStarted`, `CandidateText`, `CandidateFinished`, `CandidateFailed`, `CandidateCalls`;
+            may call back.
         clock: equals the running loop's time.
         tasks: the conversation's task group; no exception leaves a task of the planner.
         conversation_ms: the conversation's time for events.
         budgets: what may be spent. Speculation over budget is left out silently; a whole turn over budget fails.
+        tools: what requests are offered; None: nothing.
+        early_model: asked for partial transcripts in the model's place.
     """
 
     def __init__(
@@ -94,6 +100,8 @@ class Planner:
         tasks: asyncio.TaskGroup,
         conversation_ms: Callable[[], int],
         budgets: PlannerBudgets = DEFAULT_BUDGETS,
+        tools: ToolDesk | None = None,
+        early_model: ChatModel | None = None,
     ) -> None:
         self._model = model
         self._context = context
@@ -102,6 +110,8 @@ class Planner:
         self._tasks = tasks
         self._conversation_ms = conversation_ms
         self._budgets = budgets
+        self._desk = tools
+        self._early_model = early_model
 
         self._unadopted: list[_Request] = []  # oldest first
         self._adopted: _Request | None = None
@@ -119,14 +129,26 @@ class Planner:
         self._closed = False
 
     @property
+    def account(self) -> Account:
+        """What this conversation has asked and spent so far."""
+        return self._ledger.account
+
+    @property
     def busy(self) -> bool:
         """A request of this turn is unfinished or waits to be made."""
         adopted_runs = self._adopted is not None and self._adopted.state is _State.RUNNING
         return adopted_runs or self._box is not None or any(r.state is _State.RUNNING for r in self._unadopted)
 
+    @property
+    def asks_again(self) -> bool:
+        """A whole turn is asked otherwise than a partial transcript: what answers the one does not answer the other."""
+        return self._early_model is not None or self._offer(complete=False) != self._offer(complete=True)
+
     def new_turn(self) -> None:
         """The user's new turn is certain (no backchannel over the agent): everything of the one before is dropped."""
         self.stop()
+        if self._desk is not None:
+            self._desk.new_turn()
 
     def partial(self, text: str) -> None:
         """The user's words so far."""
@@ -191,6 +213,8 @@ class Planner:
         tasks = self._live - {asyncio.current_task()}
         if tasks:
             await asyncio.wait(tasks, timeout=_CLOSE_DEADLINE_S)
+        if self._desk is not None:
+            await self._desk.aclose(_CLOSE_DEADLINE_S)
 
     # --- what to ask ---
 
@@ -213,7 +237,7 @@ class Planner:
         self._pending = self._box = None
         self._heard = key
         request = self._in_use(key)
-        if request is None:
+        if request is None or (complete and not request.question.complete and self.asks_again):
             self._submit(_Question(text, complete, urgent=True))
             return
         for newer in [r for r in self._unadopted if r.number > request.number]:
@@ -256,94 +280,84 @@ class Planner:
         if refusal is not None:
             self._tell(CandidateFailed(self._conversation_ms(), candidate_id, refusal))
             return
+        offer = self._offer(complete=question.complete)
         try:
+            context = self._context()
             messages = build_messages(
-                self._context(), question.text, question.complete, max_chars=self._budgets.prompt_chars
+                replace(context, tools=bool(offer.tools)),
+                question.text,
+                question.complete,
+                max_chars=self._budgets.prompt_chars,
             )
         except Exception as error:
-            self._tell(CandidateFailed(self._conversation_ms(), candidate_id, _as_kame_error(error)))
+            self._tell(CandidateFailed(self._conversation_ms(), candidate_id, as_kame_error(error)))
             return
         chat = ChatRequest(
             messages=messages,
             deadline_s=self._budgets.deadline_s,
             first_token_deadline_s=self._budgets.first_token_deadline_s,
-            max_tokens=self._budgets.answer_tokens,
+            max_tokens=context.max_tokens or self._budgets.answer_tokens,
             complete=question.complete,
+            tools=offer.tools,
+            tool_choice=offer.choice,
         )
         self._number += 1
-        request = _Request(candidate_id, question, self._number, sum(len(message.content) for message in messages))
+        prompt_chars = sum(len(message.content) for message in messages)
+        generation = Generation(
+            candidate_id,
+            self._desk,
+            offer,
+            lambda delta: self._tell(CandidateText(self._conversation_ms(), candidate_id, delta)),
+            lambda: self._ledger.asked(self._clock.now()),
+            self._clock,
+            self._budgets.answer_chars,
+        )
+        request = _Request(candidate_id, question, self._number, prompt_chars, generation)
         self._ledger.asked(self._clock.now())
         self._asked[normalised(question.text)] = request
         self._unadopted.append(request)
-        request.task = self._spawn(self._run(request, chat))
+        model = self._model if question.complete else self._early_model or self._model
+        request.task = self._spawn(self._run(request, model, chat))
         if request.task is None:
             self._drop(request)
 
-    async def _run(self, request: _Request, chat: ChatRequest) -> None:
-        text = ""
-        usage: Usage | None = None
+    def _offer(self, *, complete: bool) -> ToolOffer:
+        return ToolOffer() if self._desk is None else self._desk.offer(complete=complete)
+
+    async def _run(self, request: _Request, model: ChatModel, chat: ChatRequest) -> None:
+        calls: tuple[ToolCall, ...] = ()
         error: KameError | None = None
-        began_s = self._clock.now()
         try:
-            async with (
-                asyncio.timeout(chat.first_token_deadline_s + _DEADLINE_MARGIN_S) as patience,
-                contextlib.aclosing(self._model.stream(chat)) as answer,
-            ):
-                async for event in answer:
-                    match event:
-                        case TextDelta():
-                            if not text:
-                                patience.reschedule(began_s + chat.deadline_s + _DEADLINE_MARGIN_S)
-                            delta = self._within_bounds(event.text, len(text))
-                            text += delta
-                            request.answer_chars = len(text)
-                            if delta:
-                                self._tell(CandidateText(self._conversation_ms(), request.candidate_id, delta))
-                            if len(delta) < len(event.text):
-                                break  # flooding
-                        case Usage():
-                            usage = event
-                        case Finish():
-                            break
-                    if request.state is not _State.RUNNING:
-                        return
+            calls = await request.generation.run(model, chat)
         except asyncio.CancelledError:
             request.state = _State.FRUITLESS
             raise
-        except TimeoutError:
-            error = ChatModelError(
-                "The language model did not answer in time. Try again, or choose a faster model.", code="llm_timeout"
-            )
         except Exception as fault:
-            error = _as_kame_error(fault)
+            error = as_kame_error(fault)
         if request.state is _State.RUNNING:
-            self._conclude(request, text, usage, error)
+            self._conclude(request, calls, error)
 
-    def _within_bounds(self, delta: str, chars_so_far: int) -> str:
-        room = self._budgets.answer_chars - chars_so_far
-        if len(delta) <= room:
-            return delta
-        return delta[:room].rpartition(" ")[0]
-
-    def _conclude(self, request: _Request, text: str, usage: Usage | None, error: KameError | None) -> None:
-        answered = error is None and bool(text.strip())
+    def _conclude(self, request: _Request, calls: tuple[ToolCall, ...], error: KameError | None) -> None:
+        text = request.generation.text
+        answered = error is None and bool(text.strip() or calls)
         request.state = _State.ANSWERED if answered else _State.FRUITLESS
         now_ms = self._conversation_ms()
-        self._charge(request, usage)
+        self._charge(request)
         if error is not None:
             self._ledger.failed(self._clock.now(), retryable=error.retryable)
             self._tell(CandidateFailed(now_ms, request.candidate_id, error))
         else:
             self._ledger.succeeded()
-            tokens = (0, 0) if usage is None else (usage.input_tokens, usage.output_tokens)
-            self._tell(CandidateFinished(now_ms, request.candidate_id, text, *tokens))
+            self._tell(CandidateFinished(now_ms, request.candidate_id, text, *request.generation.tokens))
         if request in self._unadopted:  # not adopted in answer to the event
             self._unadopted.remove(request)
         turn = request.stands_in_for
         still_wanted = self._asked.get(normalised(request.question.text)) is request
-        if turn is not None and still_wanted and not text.strip() and (error is None or error.retryable):
+        if turn is not None and still_wanted and not answered and (error is None or error.retryable):
             self._submit(_Question(turn, complete=True, urgent=True))
         self._open_box()
+        if calls:  # last, for the response may end by it
+            self._tell(CandidateCalls(now_ms, request.candidate_id, text, calls))
 
     def _drop(self, request: _Request) -> None:
         if request in self._unadopted:
@@ -351,16 +365,16 @@ class Planner:
         if request.state is not _State.RUNNING:
             return
         request.state = _State.FRUITLESS
-        self._charge(request, None)
+        request.generation.stop()
+        self._charge(request)
         if request.task is not None:
             request.task.cancel()
         self._tell(CandidateFailed(self._conversation_ms(), request.candidate_id, None))
 
-    def _charge(self, request: _Request, usage: Usage | None) -> None:
-        if usage is None:
-            self._ledger.spent((request.prompt_chars + request.answer_chars) // _CHARS_PER_TOKEN)
-        else:
-            self._ledger.spent(usage.input_tokens + usage.output_tokens)
+    def _charge(self, request: _Request) -> None:
+        written = request.generation
+        estimate = request.prompt_chars // _CHARS_PER_TOKEN, len(written.text) // _CHARS_PER_TOKEN
+        self._ledger.spent(*(written.tokens if written.usage else estimate))
 
     def _tell(self, event: Event) -> None:
         try:
@@ -378,13 +392,6 @@ class Planner:
         self._live.add(task)
         task.add_done_callback(self._live.discard)
         return task
-
-
-def _as_kame_error(error: Exception) -> KameError:
-    if isinstance(error, KameError):
-        return error
-    logger.error("the back end failed unexpectedly: %s", type(error).__name__)
-    return ChatModelError("The language model failed unexpectedly. Try again; the server's log names the fault.")
 
 
 __all__ = ["DEFAULT_BUDGETS", "Planner", "PlannerBudgets"]

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
-from kame_core.backend.base import ChatEvent, ChatRequest, Finish, TextDelta, Usage
+from kame_core.backend.base import ChatEvent, ChatRequest, Finish, TextDelta, ToolCall, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +15,11 @@ class Answer:
     first_token_delay_s: float = 0.3
     token_delay_s: float = 0.02
     error: Exception | None = None
-    """Raised after the text."""
+    """Raised after text and calls."""
     finish: Finish | None = field(default_factory=lambda: Finish("stop"))
     usage: Usage | None = None
+    calls: tuple[ToolCall, ...] = ()
+    """Behind the text."""
 
 
 @dataclass(slots=True)
@@ -53,6 +55,8 @@ class ScriptedChatModel:
                 if number:
                     await asyncio.sleep(answer.token_delay_s)
                 yield TextDelta(f" {word}" if number else word)
+            for tool_call in answer.calls:
+                yield tool_call
             if answer.error is not None:
                 call.ended = "failed"
                 raise answer.error

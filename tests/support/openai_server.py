@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
-Messages = list[dict[str, str]]
+Messages = list[dict[str, Any]]
 
 
 class Fault(StrEnum):
@@ -32,6 +32,8 @@ class Fault(StrEnum):
     """Words without end."""
     DROP_MIDWAY = "drop_midway"
     """Two words, then the connection breaks."""
+    DROP_IN_CALL = "drop_in_call"
+    """The connection breaks within the arguments of a tool call."""
     DROP = "drop"
     """The connection breaks before any answer."""
     GARBAGE_BODY = "garbage_body"
@@ -80,7 +82,11 @@ class Behaviour:
     """Sent as `reasoning_content` deltas before the answer."""
     finish_reason: str = "stop"
     token_chars: int | None = None
-    """Length of a delta; None: a word."""
+    """Length of a delta, of a tool call's arguments too; None: a word."""
+    call_style: str = "openai"
+    """How tool calls are written: `openai`, or `whole` (in one piece, with neither index nor id)."""
+    bad_schema: bool = False
+    """Whatever tools are declared are refused with status 400, as wrong."""
     unknown_parameters: tuple[str, ...] = ()
     """Refused with status 400, as some servers do."""
 
@@ -104,6 +110,14 @@ class Received:
         return messages
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer with tool calls behind its text: (id, name, arguments as written)."""
+
+    text: str = ""
+    calls: tuple[tuple[str, str, str], ...] = ()
+
+
 def _plain_answer(messages: Messages) -> str:
     return "Paris is the capital of France."
 
@@ -112,7 +126,7 @@ class OpenAIServer:
     """Speaks streaming chat completions and the list of models.
 
     Args:
-        answer: the whole answer to a chat.
+        answer: the whole answer to a chat: text, or a `Reply`, which may call tools.
         behaviour: delays and faults; may be changed between requests.
         models: ids to list.
         longest_s: no response lasts longer, whatever the behaviour.
@@ -120,7 +134,7 @@ class OpenAIServer:
 
     def __init__(
         self,
-        answer: Callable[[Messages], str] = _plain_answer,
+        answer: Callable[[Messages], "str | Reply"] = _plain_answer,
         behaviour: Behaviour | None = None,
         models: tuple[str, ...] = ("test-model",),
         longest_s: float = 30.0,
@@ -192,6 +206,12 @@ class OpenAIServer:
     async def _respond(self, request: web.Request, received: Received) -> web.StreamResponse:
         fault = self._next_fault()
         refused = next((name for name in self.behaviour.unknown_parameters if name in received.body), None)
+        if self.behaviour.bad_schema and "tools" in received.body:
+            error = {"message": "Invalid schema for function 'weather'.", "param": "tools[0].function.parameters"}
+            return web.json_response({"error": error}, status=400)
+        if refused == "tools":
+            message = "registry/some-model does not support tools"
+            return web.json_response({"error": {"message": message, "type": "api_error"}}, status=400)
         if refused is not None:
             message = f"Unsupported parameter: '{refused}'."
             if refused == "max_tokens":
@@ -225,7 +245,9 @@ class OpenAIServer:
             while True:
                 await _send(response, _chunk({"content": "flood "}))
                 await asyncio.sleep(0)
-        text = "" if fault is Fault.EMPTY else self.answer(received.messages)
+        answer = "" if fault is Fault.EMPTY else self.answer(received.messages)
+        reply = Reply(answer) if isinstance(answer, str) else answer
+        text = reply.text
         if behaviour.thinking:
             text = f"<think>\n{behaviour.thinking}\n</think>\n\n{text}"
         for number, delta in enumerate(_deltas(text, behaviour.token_chars)):
@@ -246,9 +268,15 @@ class OpenAIServer:
             await _send(response, _chunk({"content": delta}))
         if fault is Fault.NO_FINISH:
             return
-        await _send(response, _chunk({}, behaviour.finish_reason))
+        for number, piece in enumerate(_call_deltas(reply.calls, behaviour)):
+            if number == 2 and fault is Fault.DROP_IN_CALL:
+                self._break_connection(request)
+                return
+            await _send(response, _chunk({"tool_calls": [piece]}))
+        stopped = behaviour.finish_reason == "stop"
+        await _send(response, _chunk({}, "tool_calls" if reply.calls and stopped else behaviour.finish_reason))
         if received.body.get("stream_options", {}).get("include_usage"):
-            spent = sum(len(message["content"].split()) for message in received.messages)
+            spent = sum(len((message["content"] or "").split()) for message in received.messages)
             usage = {"prompt_tokens": spent, "completion_tokens": len(text.split()), "total_tokens": 0}
             await _send(response, {**_chunk({}), "choices": [], "usage": usage})
         await response.write(b"data: [DONE]\n\n")
@@ -284,7 +312,19 @@ def _deltas(text: str, token_chars: int | None) -> list[str]:
     return [f" {word}" if number else word for number, word in enumerate(words)] if text else []
 
 
-def _chunk(delta: dict[str, str], finish_reason: str | None = None) -> dict[str, Any]:
+def _call_deltas(calls: tuple[tuple[str, str, str], ...], behaviour: Behaviour) -> Iterator[dict[str, Any]]:
+    for index, (call_id, name, arguments) in enumerate(calls):
+        if behaviour.call_style == "whole":
+            yield {"type": "function", "function": {"name": name, "arguments": arguments}}
+            continue
+        function = {"name": name, "arguments": ""}
+        yield {"index": index, "id": call_id, "type": "function", "function": function}
+        size = behaviour.token_chars or 5
+        for start in range(0, len(arguments), size):
+            yield {"index": index, "function": {"arguments": arguments[start : start + size]}}
+
+
+def _chunk(delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
     choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
     return {"id": "c", "object": "chat.completion.chunk", "created": 0, "model": "test-model", "choices": [choice]}
 

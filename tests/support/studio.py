@@ -13,6 +13,7 @@ import numpy as np
 
 from kame_core.audio import PIECE_SAMPLES, SAMPLE_RATE_HZ, Samples, level_dbfs, silence
 from kame_core.backend.base import ChatModel
+from kame_core.backend.tools import Toolbox
 from kame_core.clock import VirtualClock, run_virtual
 from kame_core.conversation import Conversation
 from kame_core.engines import Engines
@@ -127,6 +128,8 @@ def in_studio(
     stt: SpeechToText | None = None,
     options: ConversationOptions | None = None,
     capacity: int = 2,
+    tools: Toolbox | None = None,
+    early_chat: ChatModel | None = None,
 ) -> T:
     """Run a scene in virtual time and return its result; everything must be free again after it."""
 
@@ -138,6 +141,8 @@ def in_studio(
             chat=chat or ScriptedChatModel(),
             clock=clock,
             hearing=InlineWorkers(),
+            early_chat=early_chat,
+            tools=tools or Toolbox(),
         )
         try:
             async with ConversationRegistry(engines) as registry:

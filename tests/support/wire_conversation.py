@@ -92,6 +92,12 @@ class RecordingConversation:
         self.transcript.add(Item(item_id, role, text, "completed", "text"), previous_item_id)
         return item_id
 
+    def add_function_output(
+        self, call_id: str, output: str, item_id: str | None = None, previous_item_id: str | None = None
+    ) -> str:
+        self._called("add_function_output", call_id, output, item_id, previous_item_id)
+        return item_id or f"item_{len(self.transcript.items())}"
+
     def delete_item(self, item_id: str) -> None:
         self._called("delete_item", item_id)
         self.transcript.delete(item_id)
@@ -99,8 +105,8 @@ class RecordingConversation:
     def item(self, item_id: str) -> Item | None:
         return self.transcript.get(item_id)
 
-    def create_response(self, instructions: str = "") -> str:
-        self._called("create_response", instructions)
+    def create_response(self, instructions: str = "", tool_choice: str = "") -> str:
+        self._called("create_response", instructions, *([tool_choice] if tool_choice else []))
         if self.active_response is not None:
             raise InvalidRequestError("The agent is speaking.", code="conversation_already_has_active_response")
         self.active_response = "resp_1"

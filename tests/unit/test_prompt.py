@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kame_core.backend.base import ChatMessage
+from kame_core.backend.base import ChatMessage, ToolCall
 from kame_core.backend.prompt import PromptContext, build_messages, language_name
 
 
@@ -113,6 +113,54 @@ def test_the_users_words_stay_even_beyond_the_budget_and_keep_their_end() -> Non
     assert len(messages) == 2
     assert messages[-1].content.endswith(" the end")
     assert len(messages[-1].content) == 4000
+
+
+def call(call_id: str) -> ChatMessage:
+    return ChatMessage("assistant", "", (ToolCall(call_id, "look", '{"where": "here"}'),))
+
+
+def result(call_id: str, content: str = "sunny") -> ChatMessage:
+    return ChatMessage("tool", content, call_id=call_id)
+
+
+def test_tools_are_explained_where_they_are_offered_for_a_whole_turn() -> None:
+    assert "Call a tool only if" in build_messages(PromptContext(tools=True), "hi", True)[0].content
+    assert "Call a tool" not in build_messages(PromptContext(tools=True), "hi", False)[0].content
+    assert "Call a tool" not in build_messages(PromptContext(), "hi", True)[0].content
+
+
+def test_calls_and_results_stay_as_they_are_and_need_no_cue() -> None:
+    history = (user("Weather?"), agent("Let me look."), call("a"), result("a"), call("b"), result("b", "x" * 9000))
+    messages = build_messages(PromptContext(history=history), "", True)
+    spoken_and_called = ChatMessage("assistant", "Let me look.", call("a").tool_calls)
+    assert messages[1:] == (
+        user("Weather?"),
+        spoken_and_called,
+        result("a"),
+        call("b"),
+        result("b", "x" * 8000 + " (cut here)"),
+    )
+    later = build_messages(PromptContext(history=(*history, agent("It is sunny."))), "Thanks.", True)
+    assert later[1:5] == messages[1:5]
+    assert later[5:] == (result("b", "x" * 1000 + " (cut here)"), agent("It is sunny."), user("Thanks."))
+
+
+def test_an_empty_result_is_a_result() -> None:
+    messages = build_messages(PromptContext(history=(user("Off!"), call("a"), result("a", ""))), "", True)
+    assert messages[-1] == result("a", "")
+
+
+def test_what_tools_did_for_the_words_is_known_when_they_are_asked_again() -> None:
+    context = PromptContext(history=(user("Hi."), agent("Hello.")), tools_used=(call("a"), result("a", "ordered")))
+    messages = build_messages(context, "Order one.", True)
+    assert messages[3:] == (user("Order one."), call("a"), result("a", "ordered"))
+
+
+def test_calls_are_trimmed_with_their_turn() -> None:
+    history = (user("Weather?"), call("a"), result("a", "x" * 500), agent("Sunny."), user("Thanks."), agent("Bye."))
+    bare = len(build_messages(PromptContext(), "last", True)[0].content)
+    messages = build_messages(PromptContext(history=history), "last", True, max_chars=bare + 300)
+    assert [message.role for message in messages] == ["system", "user", "assistant", "user"]
 
 
 @given(

@@ -147,6 +147,18 @@ def test_refused_options_leave_the_session_as_it_was(call: Call) -> None:
         ({"kame": {"opener": 1}}, "session.kame.opener", "invalid_type"),
         ({"tools": [5]}, "session.tools[0]", "invalid_type"),
         ({"tools": [{"type": "spanner"}]}, "session.tools[0].type", "invalid_value"),
+        ({"tools": [{"type": "function"}]}, "session.tools[0].name", "missing_required_parameter"),
+        ({"tools": [{"type": "function", "name": "two words"}]}, "session.tools[0].name", "invalid_value"),
+        ({"tools": [{"type": "function", "name": "f"}] * 2}, "session.tools[1].name", "invalid_value"),
+        (
+            {"tools": [{"type": "function", "name": "f", "parameters": {"type": "array"}}]},
+            "session.tools[0].parameters.type",
+            "invalid_value",
+        ),
+        ({"tool_choice": {"type": "function", "name": "f"}}, "session.tool_choice.name", "invalid_value"),
+        ({"kame": {"preset": "pirate"}}, "session.kame.preset", "invalid_value"),
+        ({"kame": {"second_language": "!"}}, "session.kame.second_language", "invalid_value"),
+        ({"kame": {"knowledge": "x" * 12_001}}, "session.kame.knowledge", "invalid_value"),
         ({"tool_choice": "maybe"}, "session.tool_choice", "invalid_value"),
         (
             {"truncation": {"type": "retention_ratio"}},
@@ -184,6 +196,12 @@ def test_parts_of_a_message_are_joined(call: Call) -> None:
     assert call.conversation.calls == [("add_text", "hello\nworld", "user", None, None)]
 
 
+def test_function_output_becomes_part_of_the_dialogue(call: Call) -> None:
+    item = {"type": "function_call_output", "call_id": "call_1", "output": "", "id": "item_o"}
+    assert call.send(type="conversation.item.create", item=item) == []
+    assert call.conversation.calls == [("add_function_output", "call_1", "", "item_o", None)]
+
+
 def test_assistant_message_is_output_text(call: Call) -> None:
     call.send(type="conversation.item.create", item=message("Hi.", "assistant", "output_text"))
     assert call.conversation.calls == [("add_text", "Hi.", "assistant", None, None)]
@@ -192,7 +210,10 @@ def test_assistant_message_is_output_text(call: Call) -> None:
 @pytest.mark.parametrize(
     ("item", "param", "code"),
     [
-        ({"type": "function_call_output", "call_id": "c", "output": "1"}, "item.type", "unsupported_item_type"),
+        ({"type": "mcp_approval_response"}, "item.type", "unsupported_item_type"),
+        ({"type": "function_call_output", "output": "1"}, "item.call_id", "missing_required_parameter"),
+        ({"type": "function_call_output", "call_id": "c"}, "item.output", "missing_required_parameter"),
+        ({"type": "function_call_output", "call_id": 5, "output": "1"}, "item.call_id", "invalid_type"),
         ({"role": "user", "content": []}, "item.type", "missing_required_parameter"),
         ({"type": "message", "content": []}, "item.role", "missing_required_parameter"),
         ({"type": "message", "role": "robot", "content": []}, "item.role", "invalid_value"),
@@ -282,6 +303,15 @@ def test_response_create_carries_its_metadata_to_the_end(call: Call) -> None:
     assert metadata == [{"topic": "a"}, {"topic": "a"}]
 
 
+def test_a_response_may_choose_its_tool(call: Call) -> None:
+    tools = [{"type": "function", "name": "weather"}]
+    call.send(type="session.update", session={"tools": tools})
+    call.send(type="response.create", response={"tool_choice": {"type": "function", "name": "weather"}})
+    assert call.conversation.calls[-1] == ("create_response", "", "weather")
+    error = call.refused(type="response.create", response={"tool_choice": {"type": "function", "name": "other"}})
+    assert error["param"] == "response.tool_choice.name"
+
+
 def test_second_response_is_refused_with_a_link(call: Call) -> None:
     call.send(type="response.create")
     assert call.refused(type="response.create")["code"] == "conversation_already_has_active_response"
@@ -296,6 +326,8 @@ def test_second_response_is_refused_with_a_link(call: Call) -> None:
         ({"metadata": {str(number): "" for number in range(17)}}, "response.metadata"),
         ({"metadata": {"a": 5}}, "response.metadata.a"),
         ({"instructions": []}, "response.instructions"),
+        ({"tool_choice": "maybe"}, "response.tool_choice"),
+        ({"tool_choice": {"type": "mcp"}}, "response.tool_choice.type"),
         ("now", "response"),
     ],
 )

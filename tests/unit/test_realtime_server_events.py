@@ -280,6 +280,18 @@ FACTS: list[tuple[events.Event, dict[str, object]]] = [
     (events.Ducked(1), {"type": "kame.voice.ducked", "at_ms": 1}),
     (events.Restored(1), {"type": "kame.voice.restored", "at_ms": 1}),
     (
+        events.Spent(60_000, 12, 3000, 240, 12.0, 3240.0),
+        {
+            "type": "kame.spent",
+            "requests": 12,
+            "input_tokens": 3000,
+            "output_tokens": 240,
+            "requests_per_minute": 12.0,
+            "tokens_per_minute": 3240.0,
+            "at_ms": 60_000,
+        },
+    ),
+    (
         events.TurnTiming(1, "r", Mode.TANDEM, 60, 200, 300, -400, 100, 250, 280, None),
         {
             "type": "kame.turn.timing",
@@ -297,6 +309,21 @@ FACTS: list[tuple[events.Event, dict[str, object]]] = [
         },
     ),
     (
+        events.ToolStarted(1, "call_1", "look_up"),
+        {"type": "kame.tool.started", "call_id": "call_1", "name": "look_up", "at_ms": 1},
+    ),
+    (
+        events.ToolFinished(1, "call_1", "look_up", ChatModelError("It is away.", code="tool_failed")),
+        {
+            "type": "kame.tool.finished",
+            "call_id": "call_1",
+            "name": "look_up",
+            "code": "tool_failed",
+            "message": "It is away.",
+            "at_ms": 1,
+        },
+    ),
+    (
         events.Trouble(1, ChatModelError("The LLM is away.")),
         {"type": "kame.trouble", "code": "llm_failed", "message": "The LLM is away.", "fatal": False, "at_ms": 1},
     ),
@@ -309,6 +336,54 @@ def test_single_facts(codec: RealtimeCodec, client: Client, fact: events.Event, 
     tell(codec, fact)
     (message,) = client.take()
     assert {key: value for key, value in message.items() if key != "event_id"} == expected
+
+
+CALLS = (
+    events.FunctionCalled(1500, "resp_1", "item_c", "item_a", "call_1", "look_up", '{"place": "here"}'),
+    events.FunctionCalled(1500, "resp_1", "item_d", "item_c", "call_2", "hang_up", "{}"),
+)
+CALL = [
+    "response.output_item.added",
+    "conversation.item.added",
+    "response.function_call_arguments.delta",
+    "response.function_call_arguments.done",
+    "conversation.item.done",
+    "response.output_item.done",
+]
+
+
+def test_function_calls_come_behind_the_message_of_their_response(codec: RealtimeCodec, client: Client) -> None:
+    tell(codec, STARTED, VOICE, *WORDS, *CALLS, ended(), DRAINED)
+    messages = client.take()
+    kinds = [message["type"] for message in messages]
+    begin = kinds.index("response.function_call_arguments.delta") - 2
+    assert kinds[begin : begin + 12] == CALL * 2
+    assert kinds[begin + 12 :] == [*PART_DONE, *CLOSING, "output_audio_buffer.stopped"]
+    first, second = messages[begin : begin + 6], messages[begin + 6 : begin + 12]
+    assert [message["output_index"] for message in first if "output_index" in message] == [1] * 4
+    assert [message["output_index"] for message in second if "output_index" in message] == [2] * 4
+    assert first[1]["previous_item_id"] == "item_a"
+    assert first[1]["item"]["arguments"] == ""
+    assert first[3]["arguments"] == first[2]["delta"] == first[5]["item"]["arguments"] == '{"place": "here"}'
+    assert (first[3]["name"], first[3]["call_id"]) == ("look_up", "call_1")
+    (done,) = (message for message in messages if message["type"] == "response.done")
+    assert [item["type"] for item in done["response"]["output"]] == ["message", "function_call", "function_call"]
+
+
+def test_a_response_of_calls_alone_has_no_message(codec: RealtimeCodec, client: Client) -> None:
+    tell(codec, dataclasses.replace(STARTED, speaks=False), CALLS[0], dataclasses.replace(ended(), text=""))
+    messages = client.take()
+    assert [message["type"] for message in messages] == ["response.created", *CALL, "response.done"]
+    assert messages[1]["output_index"] == 0
+    assert [item["type"] for item in messages[-1]["response"]["output"]] == ["function_call"]
+
+
+def test_outputs_of_functions_join_the_dialogue(codec: RealtimeCodec, client: Client) -> None:
+    tell(codec, events.FunctionOutputAdded(1600, "item_o", "item_c", "call_1", "Sunny."))
+    added, done = client.take()
+    assert (added["type"], done["type"]) == ("conversation.item.added", "conversation.item.done")
+    assert added["item"] == done["item"]
+    assert (added["item"]["call_id"], added["item"]["output"]) == ("call_1", "Sunny.")
 
 
 def test_spoken_words_tell_where_they_come_from(codec: RealtimeCodec, client: Client) -> None:
@@ -339,6 +414,8 @@ def test_every_event_of_a_conversation_is_told_somehow(codec: RealtimeCodec, cli
         events.VoiceStopped,
         events.ResponseEnded,
         events.ItemAdded,
+        events.FunctionCalled,
+        events.FunctionOutputAdded,
     }
     known = {kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, events.Event)}
     assert told == known - {events.Event}, "a new event needs a translation and a test"

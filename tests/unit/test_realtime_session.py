@@ -75,10 +75,32 @@ def test_update_of_the_sdk_is_echoed_and_what_has_no_effect_is_named(session: Se
         "audio.input.transcription.model",
         "audio.output.voice",
         "model",
-        "tools",
     ]
     assert updated.options.voice == "klatt"
     assert updated.options.instructions == "Be kind."
+
+
+def test_functions_become_tools_and_servers_of_tools_do_not(session: SessionState) -> None:
+    schema = {"type": "object", "properties": {"place": {"type": "string"}}}
+    tools = [
+        {"type": "function", "name": "weather", "description": "Looks out.", "parameters": schema},
+        {"type": "mcp", "server_label": "other"},
+        {"type": "function", "name": "hang_up"},
+    ]
+    updated = session.updated({"tools": tools, "tool_choice": {"type": "function", "name": "weather"}})
+    weather, hang_up = updated.options.tools
+    assert (weather.name, weather.description, weather.parameters) == ("weather", "Looks out.", schema)
+    assert (hang_up.name, hang_up.description, hang_up.parameters["type"]) == ("hang_up", "", "object")
+    assert updated.options.tool_choice == "weather"
+    assert updated.not_honoured() == ["tools"]
+    assert session.updated({"tool_choice": "required"}).options.tool_choice == "required"
+
+
+def test_preset_context_and_knowledge(session: SessionState) -> None:
+    kame = {"preset": "interpreter", "second_language": "pt-BR", "context": "On a train.", "knowledge": "Nine to five."}
+    options = session.updated({"kame": kame}).options
+    assert (options.preset, options.second_language) == ("interpreter", "pt-BR")
+    assert (options.context, options.knowledge) == ("On a train.", "Nine to five.")
 
 
 def test_second_update_of_the_sdk_changes_nothing_else(session: SessionState) -> None:
@@ -205,3 +227,23 @@ def test_size_of_a_session_is_bounded(session: SessionState) -> None:
         session.updated({"instructions": "x" * 60_000})
     assert caught.value.code == "session_too_large"
     assert len(session.updated({"instructions": "説明" * 7_000}).options.instructions) == 14_000
+
+
+def test_a_greeting_and_an_idle_prompt_reach_the_conversation() -> None:
+    session = SessionState.new(DEFAULTS)
+    assert (session.options.greeting, session.options.idle_prompt) == ("", "")
+    wish = {"kame": {"greeting": "Hello.", "idle_prompt": "Are you there?", "idle_after_s": 7}}
+    changed = session.updated(wish)
+    assert (changed.options.greeting, changed.options.idle_prompt) == ("Hello.", "Are you there?")
+    assert changed.options.idle_after_s == 7
+    assert changed.render()["kame"]["greeting"] == "Hello."
+    assert changed.updated({"kame": {"greeting": None}}).options.greeting == ""
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("greeting", 5), ("greeting", "x" * 1001), ("idle_after_s", 1), ("idle_after_s", "soon")]
+)
+def test_a_wrong_greeting_or_wait_is_refused(field: str, value: object) -> None:
+    with pytest.raises(InvalidRequestError) as refused:
+        SessionState.new(DEFAULTS).updated({"kame": {field: value}})
+    assert getattr(refused.value, "param", None) == f"session.kame.{field}"

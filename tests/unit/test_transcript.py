@@ -1,8 +1,8 @@
 import pytest
 
-from kame_core.backend.base import ChatMessage
+from kame_core.backend.base import ChatMessage, ToolCall
 from kame_core.errors import InvalidRequestError
-from kame_core.transcript import Item, Transcript
+from kame_core.transcript import NO_RESULT, Item, Transcript, function_call, function_output
 
 
 def said(item_id: str, role: str, text: str) -> Item:
@@ -29,6 +29,38 @@ def test_history_is_what_was_heard_not_what_was_generated() -> None:
         ChatMessage("assistant", "Paris is"),
     )
     assert transcript.history(without="a") == (ChatMessage("assistant", "Paris is"),)
+
+
+def test_every_call_is_followed_by_its_result_wherever_that_came() -> None:
+    transcript = Transcript()
+    transcript.add(said("a", "user", "hello"))
+    for call_id in ("one", "two"):
+        transcript.add(function_call(call_id, call_id, "look", "{}"))
+    transcript.add(said("b", "user", "well?"))
+    transcript.add(function_output("o", "one", "sunny"))
+    assert transcript.history() == (
+        ChatMessage("user", "hello"),
+        ChatMessage("assistant", "", (ToolCall("one", "look", "{}"),)),
+        ChatMessage("tool", "sunny", call_id="one"),
+        ChatMessage("assistant", "", (ToolCall("two", "look", "{}"),)),
+        ChatMessage("tool", NO_RESULT, call_id="two"),
+        ChatMessage("user", "well?"),
+    )
+    transcript.delete("one")
+    assert [message.role for message in transcript.history()] == ["user", "assistant", "tool", "user"]
+
+
+def test_what_tools_did_for_a_turn_stands_behind_it_and_goes_with_it() -> None:
+    transcript = Transcript()
+    transcript.add(said("a", "user", "hello"))
+    done = (ChatMessage("assistant", "", (ToolCall("c", "f", "{}"),)), ChatMessage("tool", "done", call_id="c"))
+    transcript.update("a", tools=done)
+    assert transcript.history() == (ChatMessage("user", "hello"), *done)
+    assert transcript.before("a") is None
+    transcript.add(said("b", "assistant", "Hello."))
+    assert transcript.before("b") == "a"
+    transcript.delete("a")
+    assert transcript.history() == (ChatMessage("assistant", "Hello."),)
 
 
 def test_ids_are_unique_and_unknown_ones_are_told() -> None:
