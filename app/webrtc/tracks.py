@@ -292,6 +292,11 @@ class LoopbackAudio:
         self._line = np.concatenate([self._line, samples]) if self._line.size else samples
         self._drop(self._line.size - max(self._limit_samples, samples.size))
 
+    @property
+    def depth_samples(self) -> int:
+        """What could be read at once."""
+        return self._line.size
+
     def read(self, samples: int, /) -> Samples:
         """Outgoing float32 [samples]."""
         piece, self._line = self._line[:samples], self._line[samples:]

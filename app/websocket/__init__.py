@@ -1,0 +1,1 @@
+"""The same calls without UDP: OpenAI Realtime over a WebSocket, sound in messages."""
