@@ -6,19 +6,35 @@ aiohttp's own static routes read files on asyncio's default executor, which belo
 
 import gzip
 import hashlib
+import json
 import mimetypes
+import posixpath
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from aiohttp import web
-from aiohttp.hdrs import ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_NONE_MATCH, VARY
+from aiohttp.hdrs import (
+    ACCEPT_ENCODING,
+    ACCEPT_LANGUAGE,
+    CACHE_CONTROL,
+    CONTENT_ENCODING,
+    ETAG,
+    IF_NONE_MATCH,
+    VARY,
+)
 
 from kame_core.errors import UnavailableError
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_STATIC_BYTES = 8 * 2**20
 COMPRESSIBLE = ("text/", "application/json", "application/javascript", "application/manifest", "image/svg")
+DEFAULT_LANGUAGE = "en"
+"""Language of the page where a browser asks for none that is there; every other file of `i18n/` follows its keys."""
+_IMPORT = re.compile(r"""^(?:import|export)\b[^;"']*["'](\.{1,2}/[^"']+)["'];""", re.MULTILINE)
 TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 PAGE_HEADERS = {
@@ -98,6 +114,28 @@ class StaticFiles:
         """Where a file is served; unknown ones get a plain address, which answers 404."""
         return f"/static/{path.lstrip('/')}"
 
+    def text(self, path: str) -> str:
+        """A file's text; empty where there is no such file."""
+        file = self._files.get(path)
+        return file.plain.decode() if file else ""
+
+    def under(self, folder: str) -> list[str]:
+        """The paths of all files in a folder, sorted."""
+        return [path for path in self._files if posixpath.dirname(path) == folder]
+
+    def imports(self, module: str) -> list[str]:
+        """The modules that a module imports, directly or not, without itself: what a page should ask for at once."""
+        found: list[str] = []
+        waiting = [module]
+        while waiting:
+            here = waiting.pop()
+            for relative in _IMPORT.findall(self.text(here)):
+                path = posixpath.normpath(posixpath.join(posixpath.dirname(here), relative))
+                if path in self._files and path not in found and path != module:
+                    found.append(path)
+                    waiting.append(path)
+        return sorted(found)
+
     def routes(self) -> list[web.RouteDef]:
         """One route for all files."""
         return [web.get("/static/{path:.+}", self.get), web.get("/favicon.ico", self.favicon)]
@@ -107,7 +145,10 @@ class StaticFiles:
         file = self._files.get(request.match_info["path"])
         if file is None:
             raise web.HTTPNotFound(text="There is no such file.")
-        return file.respond(request, "no-cache")
+        response = file.respond(request, "no-cache")
+        # Pages of other origins load the widget, also those that isolate themselves (COEP) or check hashes (SRI).
+        response.headers.update({"Cross-Origin-Resource-Policy": "cross-origin", "Access-Control-Allow-Origin": "*"})
+        return response
 
     async def favicon(self, request: web.Request) -> web.Response:
         """The icon, for browsers that do not look at the page's own link."""
@@ -117,27 +158,132 @@ class StaticFiles:
         return web.Response(status=204, headers={CACHE_CONTROL: "max-age=86400"})
 
 
-class Pages:
-    """The pages, rendered once: nothing on them depends on who asks."""
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a person may choose on the page."""
 
-    def __init__(self, version: str, examples: tuple[str, ...], root: Path = ROOT) -> None:
+    voices: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    """Languages (first part of the tag) that are understood; empty: many, or not known."""
+    language: str = DEFAULT_LANGUAGE
+    """The one that is spoken unless another is chosen."""
+    presets: tuple[Mapping[str, str], ...] = ()
+    """Roles, each with `id`, `name` and `note`."""
+
+    def as_json(self) -> dict[str, object]:
+        """The body of `/offer`."""
+        return {
+            "voices": list(self.voices),
+            "languages": list(self.languages),
+            "language": self.language,
+            "presets": [dict(preset) for preset in self.presets],
+        }
+
+
+class Pages:
+    """The pages, rendered once in each language: nothing else on them depends on who asks.
+
+    Args:
+        version: shown in the settings.
+        examples: questions to begin with.
+        offer: what may be chosen at this moment; more once the engines are loaded.
+        root: the folder of `static/` and `templates/`.
+    """
+
+    def __init__(
+        self,
+        version: str,
+        examples: tuple[str, ...],
+        offer: Callable[[], Offer] = Offer,
+        root: Path = ROOT,
+    ) -> None:
         self.static = StaticFiles(root / "static")
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(root / "templates"), autoescape=True, undefined=jinja2.StrictUndefined
+        self._offer = offer
+        self._texts: dict[str, Any] = {
+            posixpath.splitext(posixpath.basename(path))[0]: json.loads(self.static.text(path))
+            for path in self.static.under("i18n")
+        }
+        self._environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(root / "templates"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
         )
-        html = environment.get_template("talk.html").render(
-            app_name="KAME voice", version=version, examples=list(examples), static=self.static.url
+        self._shared = {
+            "app_name": "KAME voice",
+            "version": version,
+            "examples": list(examples),
+            "spoken_language": DEFAULT_LANGUAGE,
+            "languages": [(code, texts["language"]) for code, texts in self._texts.items()],
+            "static": self.static.url,
+        }
+        styles = self.static.under("css")
+        self._talk = {code: self.page("talk.html", "js/main.js", code, styles) for code in self._texts}
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Those the pages are there in."""
+        return tuple(self._texts)
+
+    def page(self, template: str, module: str, code: str, styles: Sequence[str]) -> StaticFile:
+        """A page in one language, rendered.
+
+        Args:
+            template: of `templates/`.
+            module: the script it begins with; what that imports is asked for at once.
+            code: the language.
+            styles: paths under `static/`, in order.
+        """
+        html = self._environment.get_template(template).render(
+            self._shared,
+            lang=code,
+            t=self._texts[code],
+            styles=styles,
+            modules=self.static.imports(module),
         )
-        self._talk = html.encode()
-        self._etag = f'"{hashlib.sha256(self._talk).hexdigest()[:20]}"'
+        plain = html.encode()
+        etag = f'"{hashlib.sha256(plain).hexdigest()[:20]}"'
+        return StaticFile("text/html; charset=utf-8", plain, gzip.compress(plain, 9, mtime=0), etag)
 
     def routes(self) -> list[web.RouteDef]:
-        """The page, the static files, the icon."""
-        return [web.get("/", self.talk), *self.static.routes()]
+        """The page, what may be chosen on it, the static files, the icon."""
+        return [web.get("/", self.talk), web.get("/offer", self.offer), *self.static.routes()]
 
     async def talk(self, request: web.Request) -> web.Response:
-        """The page to talk on."""
-        file = StaticFile("text/html; charset=utf-8", self._talk, None, self._etag)
-        response = file.respond(request, "no-cache")
+        """The page to talk on, in the language of `?lang=` or else the browser's."""
+        code = chosen_language(
+            request.query.get("lang", ""), request.headers.get(ACCEPT_LANGUAGE, ""), tuple(self._talk)
+        )
+        response = self._talk[code].respond(request, "no-cache")
+        response.headers[VARY] = f"{ACCEPT_ENCODING}, {ACCEPT_LANGUAGE}"
         response.headers.update(PAGE_HEADERS)
         return response
+
+    async def offer(self, _: web.Request) -> web.Response:
+        """What may be chosen."""
+        return web.json_response(self._offer().as_json(), headers={CACHE_CONTROL: "no-store"})
+
+
+def chosen_language(wished: str, accepted: str, offered: tuple[str, ...]) -> str:
+    """The page's language.
+
+    Args:
+        wished: a tag the person chose; empty or unknown: none.
+        accepted: the browser's `Accept-Language` (RFC 9110 section 12.5.4).
+        offered: languages the page is there in.
+    """
+    ranked: list[tuple[float, str]] = []
+    for entry in accepted.split(","):
+        tag, _, parameter = entry.partition(";")
+        try:
+            quality = float(parameter.strip().removeprefix("q=") or 1)
+        except ValueError:
+            quality = 0.0
+        ranked.append((quality, tag))
+    ranked.sort(key=lambda one: -one[0])
+    for tag in (wished, *(tag for quality, tag in ranked if quality > 0)):
+        base = tag.strip().partition("-")[0].lower()
+        if base in offered:
+            return base
+    return DEFAULT_LANGUAGE

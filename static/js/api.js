@@ -1,4 +1,4 @@
-/** The server's public HTTP interface: OpenAI Realtime (GA) over WebRTC, with WHIP's PATCH and DELETE (RFC 9725). */
+/** The server's public HTTP interface: OpenAI Realtime (GA), with WHIP's PATCH and DELETE on calls (RFC 9725). */
 
 import { CallFailure, httpFailure } from "./failure.js";
 import { TROUBLES } from "./strings.js";
@@ -8,30 +8,40 @@ import { list, number, object, text } from "./wire.js";
 /** @typedef {import("./types").Readiness} Readiness */
 
 const CALLS = "/v1/realtime/calls";
+const QUEUE = "/v1/realtime/queue";
+const QUEUE_POLL_S = 3;
 const REQUEST_DEADLINE_MS = 10_000;
 
 /**
- * STUN and TURN servers; fetched before the offer, because its candidates depend on them.
+ * STUN and TURN servers, none where the server does not know the path, and whether it can be reached over a WebSocket
+ * only; fetched before the offer, because its candidates depend on them.
  * @param {AbortSignal} signal
- * @returns {Promise<RTCIceServer[]>} empty where the server offers none or does not know the path
+ * @param {string} [key] where this page needs one
+ * @returns {Promise<{ iceServers: RTCIceServer[], websocketOnly: boolean }>}
  */
-export async function iceServers(signal) {
-  const response = await request("/v1/realtime/ice-servers", { signal });
-  if (response.status === 404) return [];
+export async function iceServers(signal, key) {
+  const response = await request("/v1/realtime/ice-servers", { headers: bearer(key), signal });
+  if (response.status === 404) return { iceServers: [], websocketOnly: false };
   const body = object(await json(await succeeded(response)));
-  return list(body.ice_servers).map((server) => /** @type {RTCIceServer} */ (/** @type {unknown} */ (object(server))));
+  const iceServers = list(body.ice_servers).map(
+    (server) => /** @type {RTCIceServer} */ (/** @type {unknown} */ (object(server))),
+  );
+  return { iceServers, websocketOnly: body.mode === "websocket" };
 }
 
 /**
  * A short-lived key for one call.
  * @param {AbortSignal} signal
+ * @param {Record<string, unknown> | null} session what the call is to begin with, where it cannot be said otherwise
+ * @param {{ token?: string | null, embedder?: string }} [host] the page around this one: its own client secret, which
+ *   is exchanged for one that this page can use, and its origin
  * @returns {Promise<string>} `ek_…`
  */
-export async function clientSecret(signal) {
+export async function clientSecret(signal, session, { token, embedder } = {}) {
   const response = await request("/v1/realtime/client_secrets", {
     method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: "{}",
+    headers: { "Content-Type": "application/json", ...bearer(token) },
+    body: JSON.stringify({ ...(session && { session }), ...(embedder && { kame: { embedder } }) }),
     signal,
   });
   return text(object(await json(await succeeded(response))).value);
@@ -43,11 +53,12 @@ export async function clientSecret(signal) {
  * @param {string} offer.sdp
  * @param {string} offer.secret
  * @param {boolean} offer.echo sound check: the server says back what it hears
+ * @param {string} offer.ticket of the queue; `new` to get one where the server is full
  * @param {Record<string, unknown> | null} offer.session sent beside the offer where there is something to say
  * @param {AbortSignal} signal
  * @returns {Promise<OpenedCall>}
  */
-export async function openCall({ sdp, secret, echo, session }, signal) {
+export async function openCall({ sdp, secret, echo, ticket, session }, signal) {
   /** @type {Record<string, string>} */
   const headers = { Authorization: `Bearer ${secret}` };
   /** @type {BodyInit} */
@@ -59,7 +70,7 @@ export async function openCall({ sdp, secret, echo, session }, signal) {
   } else {
     headers["Content-Type"] = "application/sdp";
   }
-  const url = echo ? `${CALLS}?transport=echo` : CALLS;
+  const url = `${CALLS}?${new URLSearchParams({ ticket, ...(echo && { transport: "echo" }) })}`;
   const response = await succeeded(await request(url, { method: "POST", headers, body, signal }));
   const location = response.headers.get("Location");
   return {
@@ -88,14 +99,69 @@ export async function trickle(location, secret, fragment) {
 }
 
 /**
- * Ends a call. Reaches the server even while the page is being left.
+ * Ends a call; resolved when the server has released it. Reaches the server even while the page is being left.
  * @param {string} location
  * @param {string} secret
  */
-export function hangUp(location, secret) {
-  fetch(location, { method: "DELETE", keepalive: true, headers: { Authorization: `Bearer ${secret}` } }).catch(() => {
+export async function hangUp(location, secret) {
+  try {
+    await fetch(location, { method: "DELETE", keepalive: true, headers: { Authorization: `Bearer ${secret}` } });
+  } catch {
     // The server notices by itself within seconds.
+  }
+}
+
+/**
+ * A WebSocket for a call; its key goes where browsers can put one.
+ * @param {string} secret
+ * @param {boolean} echo sound check
+ */
+export function openSocket(secret, echo) {
+  const url = new URL(echo ? "/v1/realtime?transport=echo" : "/v1/realtime", document.baseURI);
+  url.protocol = url.protocol.replace("http", "ws");
+  return new WebSocket(url, ["realtime", `openai-insecure-api-key.${secret}`]);
+}
+
+/**
+ * The URL of a call by its id.
+ * @param {string} id
+ */
+export function callLocation(id) {
+  return new URL(`${CALLS}/${encodeURIComponent(id)}`, document.baseURI).href;
+}
+
+/**
+ * How a ticket stands in the queue of a full server.
+ * @param {string} ticket
+ * @param {AbortSignal} signal
+ * @returns {Promise<import("./types").Place | null>} null: the server has forgotten it
+ */
+export async function queuePlace(ticket, signal) {
+  const response = await request(`${QUEUE}/${encodeURIComponent(ticket)}`, { signal, cache: "no-store" });
+  return response.status === 404 ? null : readPlace(await json(await succeeded(response)));
+}
+
+/**
+ * Gives a place in the queue up.
+ * @param {string} ticket
+ */
+export function leaveQueue(ticket) {
+  fetch(`${QUEUE}/${encodeURIComponent(ticket)}`, { method: "DELETE", keepalive: true }).catch(() => {
+    // The server forgets it by itself.
   });
+}
+
+/**
+ * @param {unknown} value
+ * @returns {import("./types").Place | null} null where it is none
+ */
+function readPlace(value) {
+  const place = object(value);
+  const ticket = text(place.ticket);
+  const { position, poll_s } = place;
+  return ticket
+    ? { ticket, position: number(position) ?? 0, ready: place.ready === true, poll_s: number(poll_s) ?? QUEUE_POLL_S }
+    : null;
 }
 
 /**
@@ -128,6 +194,37 @@ export async function readiness() {
 }
 
 /**
+ * What may be chosen on this server; complete once its engines are loaded.
+ * @returns {Promise<import("./types").Offer | null>} null when it does not answer
+ */
+export async function offer() {
+  try {
+    const response = await fetch("/offer", { cache: "no-store", signal: AbortSignal.timeout(REQUEST_DEADLINE_MS) });
+    if (!response.ok) return null;
+    const body = object(await response.json());
+    return {
+      voices: list(body.voices).map(text),
+      languages: list(body.languages).map(text),
+      language: text(body.language),
+      presets: list(body.presets).map((one) => {
+        const preset = object(one);
+        return { id: text(preset.id), name: text(preset.name), note: text(preset.note) };
+      }),
+    };
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * @param {string | null | undefined} key
+ * @returns {Record<string, string>}
+ */
+function bearer(key) {
+  return typeof key === "string" ? { Authorization: `Bearer ${key}` } : {};
+}
+
+/**
  * @param {string} url
  * @param {RequestInit & { signal: AbortSignal }} options
  */
@@ -150,6 +247,7 @@ async function succeeded(response) {
     response.status,
     { code: text(error.code), message: text(error.message) },
     Number.isFinite(wait) ? wait : null,
+    readPlace(error.kame),
   );
 }
 

@@ -7,17 +7,15 @@
 
 import * as api from "./api.js";
 import { CallFailure } from "./failure.js";
+import { Heartbeat } from "./heartbeat.js";
 import { TROUBLES } from "./strings.js";
 import { Trickler } from "./trickle.js";
-import { number, parseEvent } from "./wire.js";
+import { parseEvent } from "./wire.js";
 
 const GATHERING_MAX_MS = 300;
-const CONNECT_DEADLINE_MS = 15_000;
 const DISCONNECTED_MAX_MS = 5_000;
-const PING_EVERY_MS = 1_000;
-/** Pings without an answer after which the connection counts as interrupted, and as lost. ICE notices much later. */
-const UNANSWERED_WEAK = 3;
-const UNANSWERED_LOST = 8;
+/** The connection stands at most so long after hanging up. */
+const RELEASE_MAX_MS = 500;
 
 /**
  * @typedef {object} CallEvents
@@ -34,6 +32,7 @@ export class Call {
   #channel;
   #events;
   #echo;
+  #ticket;
   #trickler = new Trickler();
   #abort = new AbortController();
   #secret = "";
@@ -42,12 +41,9 @@ export class Call {
   #open = false;
   #closed = false;
   #forgotten = false;
-  #unanswered = 0;
-  #pongs = false;
+  #heartbeat;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #disconnectedTimer;
-  /** @type {ReturnType<typeof setInterval> | undefined} */
-  #pingTimer;
 
   /**
    * @param {object} options
@@ -55,12 +51,19 @@ export class Call {
    * @param {RTCIceServer[]} options.iceServers
    * @param {string} options.secret
    * @param {boolean} options.echo
+   * @param {string} options.ticket of the queue, or `new`
    * @param {CallEvents} events
    */
-  constructor({ microphone, iceServers, secret, echo }, events) {
+  constructor({ microphone, iceServers, secret, echo, ticket }, events) {
     this.#events = events;
     this.#echo = echo;
+    this.#ticket = ticket;
     this.#secret = secret;
+    this.#heartbeat = new Heartbeat({
+      ...events,
+      send: (event) => this.send(event),
+      lost: () => this.#end(new CallFailure(TROUBLES.connection_lost)), // ICE notices much later
+    });
     this.#peer = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle" });
     for (const track of microphone.getAudioTracks()) this.#peer.addTrack(track, microphone);
     this.#channel = this.#peer.createDataChannel("oai-events");
@@ -77,17 +80,19 @@ export class Call {
   /**
    * Negotiates and waits until sound and messages can flow.
    * @param {Record<string, unknown> | null} session sent beside the offer
+   * @param {number} deadline_ms from the server's answer on
    * @throws {CallFailure} or the abort's reason after `close()`
    */
-  async connect(session) {
+  async connect(session, deadline_ms) {
     const { signal } = this.#abort;
     await this.#peer.setLocalDescription(await this.#peer.createOffer());
     await this.#gathered();
     signal.throwIfAborted();
     const sdp = this.#peer.localDescription?.sdp ?? "";
-    const opened = await api.openCall({ sdp, secret: this.#secret, echo: this.#echo, session }, signal);
+    const wish = { secret: this.#secret, echo: this.#echo, ticket: this.#ticket, session };
+    const opened = await api.openCall({ sdp, ...wish }, signal);
     this.#location = opened.location;
-    if (signal.aborted) this.#forget(); // hung up while the server was answering: it has a call now that nobody wants
+    if (signal.aborted) void this.#forget(); // hung up meanwhile: the server has a call now that nobody wants
     signal.throwIfAborted();
     try {
       await this.#peer.setRemoteDescription({ type: "answer", sdp: opened.answer });
@@ -96,12 +101,12 @@ export class Call {
     }
     const { location } = opened;
     if (location) this.#trickler.open(sdp, (fragment) => api.trickle(location, this.#secret, fragment));
-    await this.#connected();
+    await this.#connected(deadline_ms);
     this.#open = true;
     this.#peer.addEventListener("connectionstatechange", () => this.#connectionChanged());
     // A sound check's server may do without a channel; its end shows as the connection's end.
     if (this.#channel.readyState === "open") this.#channel.addEventListener("close", () => this.#end(null));
-    if (!this.#echo) this.#pingTimer = setInterval(() => this.#ping(), PING_EVERY_MS);
+    if (!this.#echo) this.#heartbeat.start();
     this.#connectionChanged(); // it may have changed before we listened
   }
 
@@ -115,26 +120,45 @@ export class Call {
     return true;
   }
 
-  /** Hangs up: the call and its conversation are over. */
-  close() {
-    this.#closeTransport();
-    this.#forget();
+  /**
+   * Goes on with another microphone.
+   * @param {MediaStream} microphone
+   */
+  async replaceMicrophone(microphone) {
+    const track = microphone.getAudioTracks()[0] ?? null;
+    await Promise.all(this.#peer.getSenders().map((sender) => sender.replaceTrack(track)));
+  }
+
+  /** Hangs up: the call and its conversation are over; they are released when this resolves. */
+  async close() {
+    // The server is told first: one that sees the connection go has forgotten the call before it is told.
+    const released = this.#forget();
+    this.#stop();
+    await Promise.race([released, new Promise((resolve) => setTimeout(resolve, RELEASE_MAX_MS))]);
+    this.#peer.close();
+    await released;
   }
 
   /** Tells the server that nobody will come back. */
-  #forget() {
-    if (this.#location && !this.#forgotten) api.hangUp(this.#location, this.#secret);
-    this.#forgotten = this.#location !== null;
+  async #forget() {
+    if (!this.#location || this.#forgotten) return;
+    this.#forgotten = true;
+    await api.hangUp(this.#location, this.#secret);
   }
 
   #closeTransport() {
+    this.#stop();
+    this.#peer.close();
+  }
+
+  /** Nothing is told or done any more. */
+  #stop() {
     if (this.#closed) return;
     this.#closed = true;
     this.#abort.abort();
     clearTimeout(this.#disconnectedTimer);
-    clearInterval(this.#pingTimer);
+    this.#heartbeat.stop();
     this.#trickler.close();
-    this.#peer.close();
   }
 
   /** Waits for candidates a short moment only; later ones are trickled. */
@@ -157,12 +181,15 @@ export class Call {
     );
   }
 
-  /** Waits until sound can flow, and messages too where there are any. */
-  #connected() {
+  /**
+   * Waits until sound can flow, and messages too where there are any.
+   * @param {number} deadline_ms
+   */
+  #connected(deadline_ms) {
     const [peer, channel, signal, echo] = [this.#peer, this.#channel, this.#abort.signal, this.#echo];
     return /** @type {Promise<void>} */ (
       new Promise((resolve, reject) => {
-        const timer = setTimeout(() => finish(new CallFailure(TROUBLES.connect_failed)), CONNECT_DEADLINE_MS);
+        const timer = setTimeout(() => finish(new CallFailure(TROUBLES.connect_failed)), deadline_ms);
         peer.addEventListener("connectionstatechange", check);
         channel.addEventListener("open", check);
         signal.addEventListener("abort", check);
@@ -225,22 +252,7 @@ export class Call {
   #received(data) {
     const event = parseEvent(data);
     if (!event || this.#closed) return;
-    if (event.type === "kame.pong") {
-      const sent_ms = number(event.t);
-      if (sent_ms !== null) this.#events.roundTrip(performance.now() - sent_ms);
-      this.#pongs = true;
-      if (this.#unanswered >= UNANSWERED_WEAK) this.#events.stability(true);
-      this.#unanswered = 0;
-      return;
-    }
-    this.#events.message(event);
-  }
-
-  #ping() {
-    this.send({ type: "kame.ping", t: performance.now() });
-    this.#unanswered += 1;
-    if (!this.#pongs) return; // this server does not answer pings
-    if (this.#unanswered > UNANSWERED_LOST) this.#end(new CallFailure(TROUBLES.connection_lost));
-    else if (this.#unanswered === UNANSWERED_WEAK) this.#events.stability(false);
+    if (event.type === "kame.pong") this.#heartbeat.answered(event);
+    else this.#events.message(event);
   }
 }

@@ -5,7 +5,7 @@
  * `response.output_audio_transcript.delta`; only one of the two is shown.
  */
 
-import { list, object, text } from "./wire.js";
+import { list, number, object, text } from "./wire.js";
 
 /** @typedef {import("./types").Caption} Caption */
 /** @typedef {import("./types").Origin} Origin */
@@ -19,6 +19,8 @@ export class Captions {
   #captions = [];
   /** The server tells words with their origin. */
   #withOrigin = false;
+  /** The conversation's time of the latest event that told it, in ms. */
+  #now_ms = 0;
 
   /** @returns {readonly Caption[]} */
   get all() {
@@ -28,6 +30,7 @@ export class Captions {
   clear() {
     this.#captions = [];
     this.#withOrigin = false;
+    this.#now_ms = 0;
   }
 
   /**
@@ -36,7 +39,17 @@ export class Captions {
    * @param {string} words
    */
   typed(id, words) {
-    this.#add({ ...blank(id, "you"), kind: "typed", text: words, final: true });
+    this.#add({ ...this.#blank(id, "you"), kind: "typed", text: words, final: true });
+  }
+
+  /**
+   * What an answer that was cut off would have gone on with.
+   * @param {string} id
+   * @param {string} words with the space before them
+   */
+  goesOn(id, words) {
+    const caption = this.#find(id);
+    if (caption?.interrupted) caption.unheard += words;
   }
 
   /** The call is over: nothing grows any more. */
@@ -51,9 +64,10 @@ export class Captions {
    */
   handle(event) {
     const id = text(event.item_id);
+    this.#now_ms = Math.max(this.#now_ms, number(event.at_ms) ?? number(event.audio_start_ms) ?? 0);
     switch (event.type) {
       case "input_audio_buffer.speech_started":
-        if (!this.#find(id)) this.#add(blank(id, "you"));
+        if (!this.#find(id)) this.#add(this.#blank(id, "you"));
         return true;
       case "kame.partial_transcript":
         return this.#hear(id, text(event.text), false);
@@ -87,10 +101,11 @@ export class Captions {
    */
   #hear(id, words, final) {
     if (final && words.trim() === "") return this.#remove(id);
-    const caption = this.#find(id) ?? this.#add(blank(id, "you"));
+    const caption = this.#find(id) ?? this.#add(this.#blank(id, "you"));
     if (caption.final && !final) return false; // a partial that was overtaken by the final
     caption.text = words.trim();
     caption.final = final;
+    caption.to_ms = this.#now_ms;
     return true;
   }
 
@@ -111,7 +126,7 @@ export class Captions {
   #dropped(id, kind, words) {
     const caption = this.#find(id);
     if (kind !== "backchannel" || words.trim() === "") return this.#remove(id);
-    const shown = caption ?? this.#add(blank(id, "you"));
+    const shown = caption ?? this.#add(this.#blank(id, "you"));
     shown.kind = "backchannel";
     shown.text = words.trim();
     shown.final = true;
@@ -139,11 +154,12 @@ export class Captions {
    */
   #say(id, delta, from) {
     if (delta === "") return false;
-    const caption = this.#find(id) ?? this.#add(blank(id, "agent"));
+    const caption = this.#find(id) ?? this.#add(this.#blank(id, "agent"));
     const last = caption.parts.at(-1);
     if (last && last.origin === from) last.text += delta;
     else caption.parts.push({ text: caption.parts.length ? delta : delta.trimStart(), origin: from });
     caption.text = caption.parts.map((part) => part.text).join("");
+    caption.to_ms = this.#now_ms;
     return true;
   }
 
@@ -158,10 +174,36 @@ export class Captions {
       caption.final = true;
       caption.interrupted = !whole;
       const heard = object(list(item.content)[0]).transcript;
-      if (!whole && typeof heard === "string") caption.unheard = unheardEnd(caption.text, heard);
+      if (typeof heard === "string" && !caption.text.startsWith(heard.trim())) mend(caption, heard.trim());
+      if (!whole && typeof heard === "string") {
+        caption.unheard = unheardEnd(caption.text, heard);
+        caption.heard = heard.trim();
+      }
       changed = true;
     }
     return changed;
+  }
+
+  /**
+   * @param {string} id
+   * @param {import("./types").Who} who
+   * @returns {Caption}
+   */
+  #blank(id, who) {
+    const now = this.#now_ms;
+    return {
+      id,
+      who,
+      kind: "speech",
+      text: "",
+      parts: [],
+      final: false,
+      interrupted: false,
+      heard: null,
+      unheard: "",
+      from_ms: now,
+      to_ms: now,
+    };
   }
 
   /** @param {string} id */
@@ -198,12 +240,16 @@ export function unheardEnd(shown, heard) {
 }
 
 /**
- * @param {string} id
- * @param {import("./types").Who} who
- * @returns {Caption}
+ * Words that were left out on a congested channel come back with the whole; its beginning keeps its origin.
+ * @param {Caption} caption
+ * @param {string} whole
  */
-function blank(id, who) {
-  return { id, who, kind: "speech", text: "", parts: [], final: false, interrupted: false, unheard: "" };
+function mend(caption, whole) {
+  const [first, last] = [caption.parts[0], caption.parts.at(-1)];
+  const kept = first && first !== last && whole.startsWith(first.text.trimEnd()) ? [first] : [];
+  const rest = whole.slice(kept[0]?.text.length ?? 0);
+  caption.parts = [...kept, { text: rest, origin: last?.origin ?? "own" }];
+  caption.text = whole;
 }
 
 /**

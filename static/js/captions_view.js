@@ -1,7 +1,8 @@
 /** Shows the captions of both sides. */
 
 import { keep, make, part, write } from "./dom.js";
-import { BACKCHANNEL, INTERRUPTED, NOT_UNDERSTOOD, UNHEARD, YOU } from "./strings.js";
+import { texts } from "./strings.js";
+import { heard } from "./transcript.js";
 
 /** @typedef {import("./types").Caption} Caption */
 
@@ -15,15 +16,21 @@ export class CaptionsView {
   /** What is shown of each caption, so that only what changed is built again. @type {WeakMap<Element, string>} */
   #shown = new WeakMap();
 
+  /** The end is in sight, and stays so: until the person scrolls back. */
+  #atEnd = true;
+
   /** @param {string} agentName */
   constructor(agentName) {
     this.#agentName = agentName;
+    const scroller = this.#scroller;
+    scroller.addEventListener("scroll", () => {
+      this.#atEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < AT_END_PX;
+    });
+    new ResizeObserver(() => this.#follow()).observe(scroller); // it gets smaller when something comes below it
   }
 
   /** @param {readonly Caption[]} captions */
   render(captions) {
-    const scroller = this.#scroller;
-    const atEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < AT_END_PX;
     keep(
       this.#list,
       captions,
@@ -31,12 +38,16 @@ export class CaptionsView {
       (caption) => this.#build(caption),
       (element, caption) => this.#update(element, caption),
     );
-    if (atEnd) scroller.scrollTop = scroller.scrollHeight;
+    this.#follow();
+  }
+
+  #follow() {
+    if (this.#atEnd) this.#scroller.scrollTop = this.#scroller.scrollHeight;
   }
 
   /** @param {Caption} caption */
   #build(caption) {
-    const who = make("span", "caption__who", caption.who === "you" ? YOU : this.#agentName);
+    const who = make("span", "caption__who", caption.who === "you" ? texts.captions.you : this.#agentName);
     const words = make("p", "caption__words");
     const note = make("span", "caption__note");
     const element = make("li", `caption caption--${caption.who}`, who, words, note);
@@ -49,18 +60,19 @@ export class CaptionsView {
    * @param {Caption} caption
    */
   #update(element, caption) {
-    const state = JSON.stringify([caption.kind, caption.text, caption.parts, caption.final, caption.interrupted, caption.unheard]);
+    const { kind, text, parts, final, interrupted: cut, unheard } = caption;
+    const state = JSON.stringify([kind, text, parts, final, cut, unheard]);
     if (this.#shown.get(element) === state) return;
     this.#shown.set(element, state);
     element.classList.toggle("caption--partial", !caption.final);
     element.classList.toggle("caption--backchannel", caption.kind === "backchannel");
     element.classList.toggle("caption--typed", caption.kind === "typed");
     const [, words, note] = /** @type {[Element, Element, Element]} */ (/** @type {unknown} */ (element.children));
-    if (caption.kind === "unintelligible") write(words, NOT_UNDERSTOOD);
+    if (caption.kind === "unintelligible") write(words, texts.captions.not_understood);
     else if (caption.who === "you") words.replaceChildren(...(caption.text ? [caption.text] : dots()));
     else words.replaceChildren(...spoken(caption));
-    const said = caption.kind === "backchannel" ? BACKCHANNEL : caption.interrupted ? INTERRUPTED : "";
-    write(note, said);
+    const { backchannel, typed, interrupted } = texts.captions;
+    write(note, caption.interrupted ? interrupted : { backchannel, typed, speech: "", unintelligible: "" }[caption.kind]);
   }
 }
 
@@ -72,24 +84,35 @@ function dots() {
 }
 
 /**
- * The agent's words: by where they come from, and whether they were heard.
+ * The agent's words: by where they come from, with a mark where the voice begins to know, and whether they were heard.
  * @param {Caption} caption
  * @returns {Node[]}
  */
 function spoken(caption) {
-  let heard = caption.text.length - caption.unheard.length;
+  let left = heard(caption).length;
+  let knows = false;
   /** @type {Node[]} */
   const nodes = [];
   for (const { text, origin } of caption.parts) {
-    const words = text.slice(0, Math.max(0, heard));
-    heard -= text.length;
-    if (words) nodes.push(make("span", `words words--${origin}`, words));
+    const words = text.slice(0, Math.max(0, left));
+    left -= text.length;
+    if (!words) continue;
+    if (origin === "oracle" && !knows && nodes.length > 0) nodes.push(knowing());
+    knows ||= origin === "oracle";
+    nodes.push(make("span", `words words--${origin}`, words));
   }
   if (caption.unheard.trim()) {
-    const hidden = make("span", "visually-hidden", UNHEARD);
+    const hidden = make("span", "visually-hidden", texts.captions.unheard);
     const cut = make("s", "words words--unheard", caption.unheard.trim());
     cut.dataset.testid = "unheard";
     nodes.push(document.createTextNode(" "), hidden, cut);
   }
   return nodes;
+}
+
+/** Stands before the word at which the voice begins to know. */
+function knowing() {
+  const mark = make("span", "knows", make("span", "visually-hidden", texts.captions.knows_from_here));
+  mark.dataset.testid = "knows";
+  return mark;
 }

@@ -18,12 +18,15 @@ const BLOCKED_MS = 10 * 60_000;
 const GRACE_S = 20;
 
 /** @typedef {import("./call.js").CallEvents} CallEvents */
+/** Gives a key for a call, which carries a session where there is one. */
+/** @typedef {(signal: AbortSignal, session: Record<string, unknown> | null) => Promise<string>} Mint */
 /** @typedef {Pick<Call, "id" | "send" | "replaceMicrophone" | "close">} OpenCall */
 
 /**
  * @typedef {object} Wish
  * @property {MediaStream} microphone opened before: then the browser offers its real addresses
  * @property {boolean} echo sound check: the server says back what it hears
+ * @property {string} ticket of the queue of a full server, or `new`
  * @property {Record<string, unknown> | null} session sent when the call is opened, where there is something to say
  */
 
@@ -31,6 +34,12 @@ const GRACE_S = 20;
 export class Dialer {
   #blockedUntil_ms = 0;
   #overSocket = false;
+  #mint;
+
+  /** @param {Mint | null} mint null: this is a page of the server, which gives it keys */
+  constructor(mint) {
+    this.#mint = mint;
+  }
 
   /**
    * Opens a call and waits until sound and messages can flow.
@@ -42,7 +51,10 @@ export class Dialer {
    */
   async open(wish, events, signal, attempted) {
     const { session } = wish;
-    const [offered, secret] = await Promise.all([api.iceServers(signal), api.clientSecret(signal, null)]);
+    const mint = this.#mint ?? api.clientSecret;
+    const minting = mint(signal, null);
+    const asking = this.#mint ? minting.then((key) => api.iceServers(signal, key)) : api.iceServers(signal);
+    const [offered, secret] = await Promise.all([asking, minting]);
     signal.throwIfAborted();
     // A conversation is taken up again the way it was: the first attempt spends the token.
     const resumed = "resume" in object(session?.kame);
@@ -66,7 +78,7 @@ export class Dialer {
     const { SocketCall } = await import("./socket/socket_call.js"); // most people never need it
     // A WebSocket's opening cannot carry a session, so the key does.
     const kame = { grace_s: GRACE_S, ...object(session?.kame) };
-    const key = await api.clientSecret(signal, { type: "realtime", ...session, kame });
+    const key = await mint(signal, { type: "realtime", ...session, kame });
     signal.throwIfAborted();
     const call = new SocketCall({ ...wish, secret: key }, events);
     attempted(call);

@@ -1,7 +1,7 @@
 /** Which engines work here, how far they are loaded, and how to get better ones. */
 
 import { keep, make, part, write } from "./dom.js";
-import { ENGINES, loaded, PART_NAMES } from "./strings.js";
+import { fill, texts } from "./strings.js";
 
 /** @typedef {import("./types").EngineRole} EngineRole */
 /** @typedef {import("./types").EnginePart} EnginePart */
@@ -18,10 +18,11 @@ import { ENGINES, loaded, PART_NAMES } from "./strings.js";
  */
 
 const ORDER = ["frontend", "stt", "llm", "tts"];
+/** @type {Record<string, { label: string, what: string }>} */
+const labels = texts.engines;
 
 export class EnginesView {
   #list = part("engines");
-  #summary = part("engines-summary");
 
   /**
    * @param {readonly ReadyPart[]} parts what the server loads
@@ -29,7 +30,6 @@ export class EnginesView {
    */
   render(parts, engines) {
     const rows = merge(parts, engines);
-    write(this.#summary, rows.flatMap((row) => (row.name && ORDER.includes(row.role) ? [row.name] : [])).join(" · "));
     keep(this.#list, rows, (row) => row.role, build, update);
   }
 }
@@ -43,10 +43,10 @@ function merge(parts, engines) {
   /** @type {Map<string, Row>} */
   const rows = new Map();
   for (const { name, title, choice, note, state, progress } of parts) {
-    rows.set(name, { role: name, label: PART_NAMES[name] ?? (title || name), name: choice, note, state, progress });
+    rows.set(name, { role: name, label: labels[name]?.label ?? (title || name), name: choice, note, state, progress });
   }
   for (const [role, engine] of Object.entries(engines)) {
-    const row = rows.get(role) ?? { role, label: PART_NAMES[role] ?? role, note: "", state: "ready", progress: null };
+    const row = rows.get(role) ?? { role, label: labels[role]?.label ?? role, note: "", state: "ready", progress: null };
     rows.set(role, { ...row, name: engine.name, note: engine.note || row.note });
   }
   /** @param {Row} row */
@@ -56,7 +56,7 @@ function merge(parts, engines) {
 
 /** @param {Row} row */
 function build(row) {
-  const what = ENGINES[/** @type {EngineRole} */ (row.role)]?.what ?? "";
+  const what = labels[row.role]?.what ?? "";
   const label = make("p", "engine__label", make("span", "", row.label), make("span", "engine__what", what));
   const bar = make("progress", "engine__progress");
   bar.max = 1;
@@ -75,7 +75,7 @@ function update(element, row) {
   const [, name, bar, note] = /** @type {[Element, Element, HTMLProgressElement, HTMLElement]} */ (
     /** @type {unknown} */ (element.children)
   );
-  const percent = row.progress === null ? "" : loaded(Math.round(row.progress * 100));
+  const percent = row.progress === null ? "" : fill(texts.units.percent, { n: Math.round(row.progress * 100) });
   write(name, [row.name, percent].filter(Boolean).join(" · "));
   bar.hidden = row.state !== "loading" && row.progress === null;
   if (row.progress === null) bar.removeAttribute("value");

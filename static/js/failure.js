@@ -1,15 +1,19 @@
 /** One error type for everything that can end or prevent a call, carrying words for the person. */
 
-import { TROUBLES, tryAgainIn } from "./strings.js";
+import { texts, TROUBLES, tryAgainIn } from "./strings.js";
 
 /** @typedef {import("./types").Trouble} Trouble */
 
 export class CallFailure extends Error {
-  /** @param {Trouble} trouble */
-  constructor(trouble) {
+  /**
+   * @param {Trouble} trouble
+   * @param {import("./types").Place | null} [place] in the queue of a full server
+   */
+  constructor(trouble, place = null) {
     super(trouble.code);
     this.name = "CallFailure";
     this.trouble = trouble;
+    this.place = place;
   }
 }
 
@@ -27,14 +31,15 @@ export function asTrouble(error) {
  * @param {number} status HTTP status
  * @param {{ code?: string, message?: string }} error the body's `error`, empty where it was no JSON
  * @param {number | null} retryAfter_s
+ * @param {import("./types").Place | null} [place]
  * @returns {CallFailure}
  */
-export function httpFailure(status, error, retryAfter_s) {
+export function httpFailure(status, error, retryAfter_s, place = null) {
   const base = byStatus(status, error.code ?? "");
   const message = error.message || (status === 502 || status === 504 ? TROUBLES.server_unreachable.text : base.text);
   const wait = retryAfter_s !== null && base.actions.includes("retry") ? ` ${tryAgainIn(retryAfter_s)}` : "";
-  const words = wait && !error.message ? message.replace(/ Try again in a moment\.$/, "") : message;
-  return new CallFailure({ ...base, code: error.code || base.code, text: words + wait });
+  const words = wait && !error.message ? message.replace(` ${texts.again_soon}`, "") : message;
+  return new CallFailure({ ...base, code: error.code || base.code, text: words + wait }, place);
 }
 
 /**

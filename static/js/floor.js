@@ -1,6 +1,6 @@
 /**
- * Who is doing what in a running call, from wire events: listening, thinking or speaking.
- * A pure model; the caller's clock is passed in.
+ * Who is doing what in a running call, from wire events: listening, thinking (silently, or aloud with an opener) or
+ * speaking. A pure model; the caller's clock is passed in.
  */
 
 /** @typedef {import("./types").WireEvent} WireEvent */
@@ -14,10 +14,17 @@ export class Floor {
   /** @type {number | null} */
   #thinkingSince_ms = null;
   #ducked = false;
+  /** What the present response has said is an opener only. */
+  #openerOnly = false;
 
   /** The person speaks at this moment. */
   get userSpeaks() {
     return this.#userSpeaks;
+  }
+
+  /** The agent speaks, but not yet from knowledge. */
+  get aloud() {
+    return this.#agentSpeaks && this.#openerOnly;
   }
 
   /** The agent's voice is lowered, because the person speaks over it. */
@@ -30,7 +37,7 @@ export class Floor {
    * @returns {"listening" | "thinking" | "speaking"}
    */
   phase(now_ms) {
-    if (this.#agentSpeaks) return "speaking";
+    if (this.#agentSpeaks) return this.#openerOnly ? "thinking" : "speaking";
     if (this.#userSpeaks || this.#thinkingSince_ms === null) return "listening";
     return now_ms - this.#thinkingSince_ms < THINKING_MAX_MS ? "thinking" : "listening";
   }
@@ -55,6 +62,10 @@ export class Floor {
         return true;
       case "response.created":
         this.#thinkingSince_ms = now_ms;
+        this.#openerOnly = false;
+        return true;
+      case "kame.spoken":
+        this.#openerOnly = event.origin === "opener";
         return true;
       case "output_audio_buffer.started":
         this.#agentSpeaks = true;

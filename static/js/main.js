@@ -1,15 +1,21 @@
 /** The page: puts the talk, the views and the keyboard together. */
 
+import { offer } from "./api.js";
 import { CaptionsView } from "./captions_view.js";
-import { part, write } from "./dom.js";
+import { part } from "./dom.js";
 import { EnginesView } from "./engines_view.js";
+import { holdToTalk } from "./hold.js";
+import { ModeView } from "./mode_view.js";
 import { OracleView } from "./oracle_view.js";
+import { Picture } from "./picture.js";
 import { loadPreferences, savePreferences } from "./preferences.js";
 import { ReadinessWatch } from "./readiness.js";
+import { SaveView } from "./save_view.js";
+import { ScoreView } from "./score_view.js";
+import { SettingsView } from "./settings_view.js";
 import { Stage } from "./stage.js";
-import { ANNOUNCE_MUTED, ANNOUNCE_UNMUTED, ANNOUNCED, MODES } from "./strings.js";
+import { texts } from "./strings.js";
 import { Talk } from "./talk.js";
-import { TimingView } from "./timing_view.js";
 
 /** @typedef {import("./types").Readiness} Readiness */
 /** @typedef {import("./types").Preferences} Preferences */
@@ -17,48 +23,58 @@ import { TimingView } from "./timing_view.js";
 const page = document.documentElement;
 const form = part("typed", HTMLFormElement);
 const message = part("message", HTMLInputElement);
-const settings = part("settings", HTMLFormElement);
-const modeNote = part("mode-note");
+const lane = part("oracle", HTMLDetailsElement);
+const agentName = page.dataset.agent ?? "";
 
+const picture = new Picture(part("picture", HTMLCanvasElement));
 const talk = new Talk(part("voice", HTMLAudioElement), (side, level) => {
   page.style.setProperty(`--${side}`, level.toFixed(3));
+  picture.show(side, level);
 });
 const stage = new Stage((action) => {
   if (action === "retry") begin();
   else if (action === "type") void talk.start({ withoutMicrophone: true });
   else if (action === "open_tab") window.open(location.href, "_blank", "noopener");
 });
-const captionsView = new CaptionsView(page.dataset.agent ?? "");
+const captionsView = new CaptionsView(agentName);
 const oracleView = new OracleView();
-const timingView = new TimingView();
+const scoreView = new ScoreView(agentName);
 const enginesView = new EnginesView();
+const modeView = new ModeView((mode) => choose({ mode }));
+const settingsView = new SettingsView(() => talk.preferences, choose);
+const saveView = new SaveView(talk, agentName);
 
 /** @type {Readiness | null} */
 let readiness = { ready: false, parts: [] };
+let offered = false;
 const watch = new ReadinessWatch((now) => {
   readiness = now;
+  if (now?.ready && !offered) void askOffer();
   render();
 });
 
-function render() {
-  stage.render(talk, readiness);
-  captionsView.render(talk.captions.all);
-  oracleView.render(talk.oracle.all);
-  timingView.render(talk.facts.timing, talk.roundTrip_ms);
-  enginesView.render(readiness?.parts ?? [], talk.facts.engines);
-  renderSettings();
+/** What may be chosen is known once the engines are there. */
+async function askOffer() {
+  offered = true;
+  const answer = await offer();
+  if (answer) settingsView.offer(answer);
+  else offered = false;
 }
 
-function renderSettings() {
+function render() {
   const mode = talk.preferences.mode ?? (talk.facts.mode || "tandem");
-  for (const input of settings.querySelectorAll("input")) {
-    if (input.type === "radio") input.checked = input.value === mode;
-    else {
-      input.checked = talk.preferences.opener ?? true;
-      input.disabled = mode === "cascaded";
-    }
-  }
-  write(modeNote, MODES[mode] ?? "");
+  stage.render(talk, readiness);
+  captionsView.render(talk.captions.all);
+  const { oracle, facts } = talk;
+  const made = facts.timing ? oracle.of(facts.timing.response) : [];
+  const last = oracle.ofLastTurn;
+  const timed = made[0] !== undefined && made[0] === last[0];
+  oracleView.render(last, oracle.firstWord, timed ? (facts.timing?.first_oracle_audio_ms ?? null) : null);
+  scoreView.render(facts.timing, made, talk.roundTrip_ms);
+  enginesView.render(readiness?.parts ?? [], talk.facts.engines);
+  modeView.render(mode, talk.measured);
+  settingsView.render(talk.preferences, mode);
+  saveView.render();
 }
 
 /** Many facts may arrive at once; they are drawn together. */
@@ -72,6 +88,18 @@ function renderSoon() {
   });
 }
 
+/** @param {Partial<Preferences>} wanted */
+function choose(wanted) {
+  talk.setPreferences(wanted);
+  savePreferences(talk.preferences);
+  page.dataset.theme = talk.preferences.theme;
+}
+
+/** The oracle lane is open where the person left it so, else where it leaves room for the captions. */
+function unfolded() {
+  return talk.preferences.oracle ?? matchMedia("(min-width: 40rem)").matches;
+}
+
 // --- the talk ---
 
 /** @type {WakeLockSentinel | null} */
@@ -82,8 +110,10 @@ function begin() {
 }
 
 function pressTalk() {
+  if (talk.connected && talk.pushToTalk) return; // held, not pressed
   switch (talk.phase) {
     case "asking":
+    case "queued":
     case "connecting":
       talk.end();
       break;
@@ -112,15 +142,28 @@ async function keepAwake() {
   }
 }
 
+/**
+ * A message of the person's; outside a call it begins one, without a microphone.
+ * @param {string} say
+ */
+function write(say) {
+  if (talk.connected && !talk.check) talk.sendText(say);
+  else if (!talk.busy && readiness?.ready && say.trim()) void talk.start({ say, withoutMicrophone: true });
+}
+
 talk.addEventListener("change", renderSoon);
-talk.addEventListener("muted", () => stage.announce(talk.muted ? ANNOUNCE_MUTED : ANNOUNCE_UNMUTED));
+talk.addEventListener("muted", () => stage.announce(talk.muted ? texts.announced.muted : texts.announced.unmuted));
 talk.addEventListener("phase", () => {
   const { phase, trouble } = talk;
-  stage.announce(trouble ? `${trouble.title}. ${trouble.text}` : (ANNOUNCED[phase] ?? ""));
+  /** @type {Record<string, string>} */
+  const said = texts.announced;
+  stage.announce(trouble ? `${trouble.title}. ${trouble.text}` : (said[phase] ?? ""));
   if (talk.connected) void keepAwake();
   else void wakeLock?.release();
+  if (phase === "connecting" && !talk.resuming) picture.clear();
   if (phase === "ended" || phase === "error") void watch.check();
-  if (phase !== "idle") queueMicrotask(() => stage.keepFocus(talk.withoutMicrophone && talk.connected)); // after it is drawn
+  // After it is drawn.
+  if (phase !== "idle") queueMicrotask(() => stage.keepFocus(talk.withoutMicrophone && talk.connected));
 });
 
 // --- pointer ---
@@ -133,9 +176,17 @@ const onClick = (name, action) => part(name).addEventListener("click", action);
 onClick("talk", pressTalk);
 onClick("end", () => talk.end());
 onClick("mute", () => talk.setMuted(!talk.muted));
-onClick("check", () => void talk.start({ check: true }));
+onClick("check", () => {
+  settingsView.close();
+  void talk.start({ check: true });
+});
 onClick("sound-allow", () => talk.allowSound());
 onClick("notice-dismiss", () => talk.dismissNotice());
+holdToTalk(
+  part("talk", HTMLButtonElement),
+  () => talk.connected && talk.pushToTalk,
+  (down) => talk.hold(down),
+);
 
 for (const example of document.querySelectorAll("[data-example]")) {
   example.addEventListener("click", () => {
@@ -147,26 +198,31 @@ for (const example of document.querySelectorAll("[data-example]")) {
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  talk.sendText(message.value);
+  write(message.value);
   message.value = "";
 });
-
-settings.addEventListener("change", () => {
-  const chosen = new FormData(settings);
-  const mode = /** @type {Preferences["mode"]} */ (chosen.get("mode"));
-  const opener = part("opener", HTMLInputElement).checked;
-  talk.setPreferences({ mode, ...(mode !== "cascaded" && { opener }) });
-  savePreferences(talk.preferences);
+lane.addEventListener("toggle", () => {
+  if (lane.open !== unfolded()) choose({ oracle: lane.open });
 });
 
 // --- keyboard: the button itself takes Space and Enter ---
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.defaultPrevented) return;
-  const typing = event.target instanceof HTMLInputElement && event.target.type === "text";
-  if (typing) return;
-  if (event.key === "Escape") talk.end();
-  else if (event.key.toLowerCase() === "m") talk.setMuted(!talk.muted);
+  if (settingsView.isOpen || document.querySelector("[popover]:popover-open")) return; // Escape closes those
+  const { target } = event;
+  if (event.key === "Escape") {
+    if (target === message && message.value) message.value = "";
+    else talk.end();
+    return;
+  }
+  if (target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement) return;
+  if (target instanceof HTMLInputElement && target.type === "text") return;
+  if (event.key.toLowerCase() === "m") talk.setMuted(!talk.muted);
+  else if (event.key === "/" && !form.hidden) {
+    event.preventDefault();
+    message.focus();
+  }
 });
 
 // --- coming and going ---
@@ -183,20 +239,16 @@ Object.defineProperty(window, "kameState", {
     structuredClone({
       state: talk.phase,
       callId: talk.callId,
-      captions: talk.captions.all.map(({ who, text, final, unheard, interrupted, kind }) => ({
-        who,
-        text,
-        final,
-        unheard,
-        interrupted,
-        kind,
-      })),
+      captions: talk.captions.all,
       candidates: talk.oracle.all,
+      firstKnowingWord: talk.oracle.firstWord,
       timing: talk.facts.timing,
+      measured: talk.measured.of(talk.facts.mode),
       roundTripMs: talk.roundTrip_ms,
       engines: talk.facts.engines,
       mode: talk.facts.mode,
       muted: talk.muted,
+      recording: talk.isRecording,
       notice: talk.notice,
       checked: talk.check ? talk.checked : null,
       ready: readiness?.ready === true,
@@ -204,6 +256,8 @@ Object.defineProperty(window, "kameState", {
     }),
 });
 
-talk.preferences = loadPreferences();
+talk.setPreferences(loadPreferences());
+page.dataset.theme = talk.preferences.theme;
+lane.open = unfolded();
 render();
 void watch.check();

@@ -6,15 +6,22 @@ import { TROUBLES } from "./strings.js";
 const ANSWER_DEADLINE_MS = 60_000;
 
 /**
- * Asks for the microphone. The browser's echo cancellation stays on: without it the agent hears itself.
+ * Asks for the microphone.
  * @param {AbortSignal} signal
+ * @param {import("./types").MicrophoneWishes} wishes a device that is gone is replaced by the system's choice
  * @returns {Promise<MediaStream>}
  */
-export async function openMicrophone(signal) {
+export async function openMicrophone(signal, wishes) {
   if (!navigator.mediaDevices?.getUserMedia) throw new CallFailure(TROUBLES.insecure_origin);
   if (frameForbids()) throw new CallFailure(TROUBLES.frame_blocked);
   const asked = navigator.mediaDevices.getUserMedia({
-    audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true, channelCount: 1 },
+    audio: {
+      echoCancellation: wishes.echoCancellation,
+      noiseSuppression: wishes.noiseSuppression,
+      autoGainControl: wishes.autoGainControl,
+      channelCount: 1,
+      ...(wishes.microphone && { deviceId: { ideal: wishes.microphone } }),
+    },
     video: false,
   });
   try {

@@ -4,6 +4,7 @@
  */
 
 import { Meters } from "./meters.js";
+import { Recorder } from "./recorder.js";
 
 export class Sound {
   /** The browser wants one more tap before it plays. */
@@ -12,20 +13,27 @@ export class Sound {
   #audio;
   #measured;
   #changed;
+  #recorded;
   /** @type {AudioContext | null} */
   #context = null;
   /** @type {Meters | null} */
   #meters = null;
+  /** Both sides as they are now. @type {Map<string, MediaStream>} */
+  #streams = new Map();
+  /** @type {Recorder | null} */
+  #recorder = null;
 
   /**
    * @param {HTMLAudioElement} audio plays the agent
    * @param {(name: string, level: number) => void} measured level 0..1
    * @param {() => void} changed `blocked` is another
+   * @param {(recording: Blob) => void} recorded a recording is finished
    */
-  constructor(audio, measured, changed) {
+  constructor(audio, measured, changed, recorded) {
     this.#audio = audio;
     this.#measured = measured;
     this.#changed = changed;
+    this.#recorded = recorded;
   }
 
   /** Levels are being measured at this moment. */
@@ -55,7 +63,40 @@ export class Sound {
    * @param {MediaStream} stream
    */
   measure(name, stream) {
+    this.#streams.set(name, stream);
     this.#meters?.watch(name, stream);
+    this.#recorder?.hear(name, stream);
+  }
+
+  /** @param {number} volume 0..1 */
+  setVolume(volume) {
+    this.#audio.volume = volume;
+  }
+
+  /**
+   * Plays through another device.
+   * @param {string} device its id; empty: the system's choice
+   * @throws {DOMException} there is no such device, or it is not allowed
+   */
+  async setSpeaker(device) {
+    if ("setSinkId" in this.#audio && this.#audio.sinkId !== device) await this.#audio.setSinkId(device);
+  }
+
+  /** Records both sides from now on. While a call runs. */
+  record() {
+    if (!this.#context || this.#recorder) return;
+    this.#recorder = new Recorder(this.#context);
+    for (const [name, stream] of this.#streams) this.#recorder.hear(name, stream);
+  }
+
+  /** Ends the recording; `recorded` gets it a moment later. */
+  stopRecording() {
+    this.#recorder?.stop().then(this.#recorded, () => undefined); // a recorder that failed has nothing to give
+    this.#recorder = null;
+  }
+
+  get recording() {
+    return this.#recorder !== null;
   }
 
   /** @param {MediaStream} stream the agent's voice */
@@ -74,6 +115,8 @@ export class Sound {
   close() {
     this.#meters?.close();
     this.#meters = null;
+    this.#streams.clear();
+    this.stopRecording();
     this.#context?.close().catch(() => undefined);
     this.#context = null;
     this.#audio.pause();

@@ -1,7 +1,7 @@
 /** The big button, the words beside it, the controls, and what went wrong. */
 
 import { icon, make, part, write } from "./dom.js";
-import * as words from "./strings.js";
+import { duration, fill, texts } from "./strings.js";
 
 /** @typedef {import("./types").Phase} Phase */
 /** @typedef {import("./types").TroubleAction} TroubleAction */
@@ -12,6 +12,7 @@ import * as words from "./strings.js";
 const ICONS = {
   idle: "mic",
   asking: "mic",
+  queued: "dots",
   connecting: "dots",
   listening: "ear",
   thinking: "dots",
@@ -19,6 +20,9 @@ const ICONS = {
   ended: "mic",
   error: "again",
 };
+
+/** @type {Record<string, { label: string }>} */
+const labels = texts.engines;
 
 export class Stage {
   #page = document.documentElement;
@@ -65,6 +69,10 @@ export class Stage {
       busy: String(talk.busy),
       connected: String(talk.connected),
       check: String(talk.check),
+      aloud: String(talk.connected && talk.floor.aloud),
+      held: String(talk.held),
+      hold: String(talk.connected && talk.pushToTalk),
+      typing: String(talk.withoutMicrophone && talk.busy),
       muted: String(talk.muted),
       user: String(talk.floor.userSpeaks && !talk.muted),
       server,
@@ -79,11 +87,11 @@ export class Stage {
     write(this.#offline, brain?.note ?? "");
     this.#button(talk, blocked);
     this.#controls.hidden = !talk.connected;
-    this.#mute.hidden = talk.withoutMicrophone;
+    this.#mute.hidden = talk.withoutMicrophone || talk.pushToTalk;
     this.#mute.setAttribute("aria-pressed", String(talk.muted));
-    write(this.#muteLabel, talk.muted ? words.UNMUTE : words.MUTE);
+    write(this.#muteLabel, talk.muted ? texts.unmute : texts.mute);
     this.#checkButton.disabled = talk.busy || !canEcho(readiness);
-    this.#form.hidden = !talk.connected || talk.check;
+    this.#form.hidden = (talk.busy && !talk.connected) || (talk.busy && talk.check) || server !== "ready";
     this.#notice.hidden = talk.notice === "";
     write(this.#noticeText, talk.notice);
     this.#sound.hidden = !talk.soundBlocked;
@@ -115,14 +123,16 @@ export class Stage {
    * @param {Talk} talk
    * @param {boolean} blocked
    */
-  #button({ phase, check, muted }, blocked) {
-    const idleInCall = phase === "listening";
+  #button({ phase, check, muted, held, pushToTalk, connected }, blocked) {
+    const hold = connected && pushToTalk;
+    const idleInCall = phase === "listening" && !hold;
     this.#talk.disabled = blocked;
     // While it only listens there is nothing to press; it stays focusable, so that the focus is not lost.
     this.#talk.setAttribute("aria-disabled", String(idleInCall));
-    const label = check ? words.CHECK.title : muted ? words.MUTED.title : words.TALK_LABELS[phase];
-    write(this.#talkLabel, idleInCall ? label : words.TALK_LABELS[phase]);
-    const name = blocked ? "dots" : muted && idleInCall ? "mic-off" : ICONS[phase];
+    const { buttons } = texts;
+    const inCall = check ? texts.check.title : muted ? buttons.muted : buttons.listening;
+    write(this.#talkLabel, hold ? (held ? buttons.held : buttons.hold) : idleInCall ? inCall : buttons[phase]);
+    const name = blocked ? "dots" : hold ? (held ? "ear" : "mic") : muted && idleInCall ? "mic-off" : ICONS[phase];
     if (this.#talkIcon.dataset.icon === name) return;
     this.#talkIcon.dataset.icon = name;
     this.#talkIcon.replaceChildren(icon(name));
@@ -136,14 +146,14 @@ export class Stage {
     const steps = /** @type {const} */ (["connection", "microphone", "sound"]);
     const rows = steps.map((step) => {
       const done = talk.checked[step];
-      const row = make("li", done ? "step step--done" : "step", icon(done ? "check" : "dots"), words.CHECK[step]);
-      if (!done) row.append(make("span", "visually-hidden", ` ${words.CHECK.waiting}`));
+      const row = make("li", done ? "step step--done" : "step", icon(done ? "check" : "dots"), texts.check[step]);
+      if (!done) row.append(make("span", "visually-hidden", ` ${texts.check.waiting}`));
       row.dataset.testid = `check-${step}`;
       row.dataset.done = String(done);
       return row;
     });
     this.#checklist.replaceChildren(...rows);
-    if (steps.every((step) => talk.checked[step])) this.#checklist.append(make("li", "step step--all", words.CHECK.done));
+    if (steps.every((step) => talk.checked[step])) this.#checklist.append(make("li", "step step--all", texts.check.done));
   }
 
   /** @param {Talk} talk */
@@ -159,7 +169,7 @@ export class Stage {
     const buttons = trouble.actions
       .filter((action) => action !== "none")
       .map((action, index) => {
-        const button = make("button", index ? "button" : "button button--primary", words.ACTIONS[action]);
+        const button = make("button", index ? "button" : "button button--primary", texts.actions[action]);
         button.type = "button";
         button.dataset.testid = `trouble-${action}`;
         button.addEventListener("click", () => this.#act(action));
@@ -179,19 +189,27 @@ export class Stage {
  */
 function describe(talk, readiness) {
   const { phase } = talk;
-  const base = words.PHASES[phase];
+  const { phases, states } = texts;
+  const base = phases[phase];
   if (!talk.busy && phase !== "error") {
-    if (readiness === null) return words.SERVER_SILENT;
+    if (readiness === null) return states.server_silent;
     if (!readiness.ready) return describeLoading(readiness);
   }
   if (phase === "error") return { title: talk.trouble?.title ?? base.title, hint: "" };
-  if (talk.resuming) return words.RESUMING;
-  if (!talk.connected) return talk.check && phase === "ended" ? words.CHECK_ENDED : base;
-  if (talk.muted) return phase === "listening" ? words.MUTED : { title: base.title, hint: words.MUTED.hint };
-  if (talk.check) return words.CHECK;
-  if (talk.floor.ducked) return { title: base.title, hint: words.DUCKED_HINT };
-  if (talk.withoutMicrophone) return phase === "listening" ? words.TYPING : base;
-  return phase === "listening" && talk.floor.userSpeaks ? words.HEARING_YOU : base;
+  if (phase === "queued") {
+    const waited_ms = Math.max(1, Math.round(talk.waited_ms / 1000)) * 1000;
+    const values = { time: duration(waited_ms), n: talk.position };
+    return { title: base.title, hint: `${base.hint} ${fill(talk.position ? states.place : states.waiting, values)}` };
+  }
+  if (talk.resuming) return states.resuming;
+  if (!talk.connected) return talk.check && phase === "ended" ? states.check_ended : base;
+  if (talk.muted) return phase === "listening" ? states.muted : { title: base.title, hint: states.muted.hint };
+  if (talk.check) return texts.check;
+  if (talk.floor.ducked) return { title: base.title, hint: states.ducked };
+  if (talk.floor.aloud) return texts.aloud;
+  if (talk.withoutMicrophone) return phase === "listening" ? states.typing : base;
+  if (talk.pushToTalk && phase === "listening") return talk.held ? states.held : states.hold_to_talk;
+  return phase === "listening" && talk.floor.userSpeaks ? states.hearing_you : base;
 }
 
 /**
@@ -200,14 +218,15 @@ function describe(talk, readiness) {
  */
 function describeLoading({ parts }) {
   const broken = parts.find(isBroken);
-  if (broken) return { title: words.NOT_WORKING, hint: `${broken.title || broken.name}: ${broken.note}` };
+  if (broken) return { title: texts.states.not_working, hint: `${broken.title || broken.name}: ${broken.note}` };
   const names = parts
     .filter((one) => one.state === "loading")
     .map(({ name, title, progress }) => {
-      const percent = progress === null ? "" : ` (${words.loaded(Math.round(progress * 100))})`;
-      return (words.PART_NAMES[name] ?? (title || name)).toLowerCase() + percent;
+      const percent = progress === null ? "" : ` (${fill(texts.units.percent, { n: Math.round(progress * 100) })})`;
+      return (labels[name]?.label ?? (title || name)) + percent;
     });
-  return { title: words.GETTING_READY.title, hint: words.loading(names) };
+  const { title, hint } = texts.states.engines_loading;
+  return { title, hint: names.length ? fill(texts.states.loading_parts, { parts: names.join(", ") }) : hint };
 }
 
 /**

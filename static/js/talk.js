@@ -3,34 +3,39 @@
  * Knows no document; what is shown is the views' business.
  */
 
-import * as api from "./api.js";
-import { Call } from "./call.js";
 import { Captions } from "./captions.js";
+import { Dialer } from "./connection.js";
 import { Facts } from "./facts.js";
 import { asTrouble, CallFailure } from "./failure.js";
 import { Floor } from "./floor.js";
-import { openMicrophone, stopAll } from "./microphone.js";
+import { Line } from "./line.js";
+import { Measured } from "./measured.js";
 import { Oracle } from "./oracle.js";
+import { changedSession, DEFAULTS, openingSession } from "./preferences.js";
+import { queued } from "./queue.js";
 import { Sound } from "./sound.js";
-import { MICROPHONE_GONE, QUIET_MICROPHONE, SYSTEM_MUTED, TROUBLES, WEAK_CONNECTION } from "./strings.js";
-import { object, text } from "./wire.js";
+import { texts, TROUBLES } from "./strings.js";
+import { readTiming } from "./timing.js";
+import { list, object, text } from "./wire.js";
 
 /** @typedef {import("./types").Phase} Phase */
 /** @typedef {import("./types").Trouble} Trouble */
 /** @typedef {import("./types").WireEvent} WireEvent */
 /** @typedef {"you" | "agent"} Side */
 
-/** A microphone that gives no sound at all for this long is worth a word. */
-const QUIET_AFTER_MS = 8_000;
 const NOTICE_MS = 12_000;
 /** Levels (0..1) over this count as sound. */
 const AUDIBLE = 0.12;
+const WISHES = /** @type {const} */ (["microphone", "echoCancellation", "noiseSuppression", "autoGainControl"]);
+/** Push to talk: people let go while the last sound is still on its way. */
+const HOLD_TAIL_MS = 180;
 
 /**
  * @typedef {object} StartOptions
  * @property {boolean} [withoutMicrophone] typed messages only; the answers are heard
  * @property {boolean} [check] sound check: one hears oneself back
  * @property {string} [say] a typed message to begin with
+ * @property {boolean} [muted] begin with the microphone off
  */
 
 export class Talk extends EventTarget {
@@ -41,7 +46,17 @@ export class Talk extends EventTarget {
   /** @type {number | null} */
   roundTrip_ms = null;
   /** @type {import("./types").Preferences} */
-  preferences = { mode: null, opener: null };
+  preferences = { ...DEFAULTS };
+  /** How fast the modes answered; kept from call to call. */
+  measured = new Measured();
+  /** What was recorded of the last call; null: nothing. @type {Blob | null} */
+  recording = null;
+  /** The talk button is held down (push to talk). */
+  held = false;
+  /** How long this caller has been waiting for a place, in ms. */
+  waited_ms = 0;
+  /** The place in the queue, from 1; 0: not told. */
+  position = 0;
   /** @type {Trouble | null} */
   trouble = null;
   /** Something worth knowing that ends nothing. */
@@ -59,31 +74,44 @@ export class Talk extends EventTarget {
   #phase = "idle";
   #sound;
   #showLevel;
-  /** @type {Call | null} */
+  #line;
+  #dialer;
+  #context = "";
+  /** @type {import("./connection.js").OpenCall | null} */
   #call = null;
   /** @type {string | null} */
   #callId = null;
-  /** @type {MediaStream | null} */
-  #microphone = null;
   #abort = new AbortController();
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #second;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #noticeTimer;
-  #heardMicrophone_ms = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #holdTimer;
   #responseOpen = false;
 
   /**
    * @param {HTMLAudioElement} audio plays the agent
    * @param {(side: Side, level: number) => void} showLevel
+   * @param {import("./connection.js").Mint | null} [mint] gives the keys of calls; default: this page's own
    */
-  constructor(audio, showLevel) {
+  constructor(audio, showLevel, mint = null) {
     super();
+    this.#dialer = new Dialer(mint);
     this.#showLevel = showLevel;
+    this.#line = new Line({
+      opened: (stream) => this.#sound.measure("you", stream),
+      lost: () => this.#fail({ ...TROUBLES.microphone_missing, text: texts.notices.microphone_gone }),
+      systemMuted: (muted) => this.#systemMuted(muted),
+    });
     this.#sound = new Sound(
       audio,
       (name, level) => this.#measured(/** @type {Side} */ (name), level),
       () => this.#changed(),
+      (recording) => {
+        this.recording = recording.size > 0 ? recording : null;
+        this.#changed();
+      },
     );
   }
 
@@ -94,7 +122,7 @@ export class Talk extends EventTarget {
 
   /** A call is being made or runs. */
   get busy() {
-    return this.#phase === "asking" || this.#phase === "connecting" || this.#phase === "listening";
+    return ["asking", "queued", "connecting", "listening"].includes(this.#phase);
   }
 
   /** Sound and messages flow. */
@@ -111,6 +139,16 @@ export class Talk extends EventTarget {
     return this.#callId;
   }
 
+  /** Both sides are being recorded. */
+  get isRecording() {
+    return this.#sound.recording;
+  }
+
+  /** The microphone is open only while the button is held. */
+  get pushToTalk() {
+    return this.preferences.pushToTalk && !this.check && !this.withoutMicrophone;
+  }
+
   /**
    * Begins a talk. Must be called from a click or a key, or browsers keep sound and microphone back.
    * @param {StartOptions} [options]
@@ -122,11 +160,17 @@ export class Talk extends EventTarget {
     this.#abort = abort;
     this.#sound.unlock();
     try {
-      if (!("RTCPeerConnection" in window)) throw new CallFailure(TROUBLES.browser_too_old);
+      if (!("AudioWorkletNode" in window)) throw new CallFailure(TROUBLES.browser_too_old);
       this.#enter("asking");
-      await this.#openMicrophone(abort.signal);
+      if (this.withoutMicrophone) this.#line.stay(this.#sound.silence());
+      else await this.#line.open(this.preferences, abort.signal);
       this.#enter("connecting");
-      await this.#connect(abort.signal, null);
+      const session = this.check ? null : openingSession(this.preferences, this.#context);
+      await queued(
+        (ticket) => this.#connect(abort.signal, session, ticket),
+        (waited_ms, position) => this.#wait(waited_ms, position),
+        abort.signal,
+      );
       this.#connected();
       if (options.say) this.sendText(options.say);
     } catch (error) {
@@ -150,11 +194,41 @@ export class Talk extends EventTarget {
 
   /** @param {boolean} muted */
   setMuted(muted) {
-    if (!this.connected || this.withoutMicrophone || this.muted === muted) return;
+    if (!this.connected || this.withoutMicrophone || this.pushToTalk || this.muted === muted) return;
     this.muted = muted;
     this.#applyMuted();
-    this.#heardMicrophone_ms = performance.now();
     this.dispatchEvent(new CustomEvent("muted"));
+    this.#changed();
+  }
+
+  /**
+   * Push to talk: the button goes down, or up. What was said in between is one turn.
+   * @param {boolean} down
+   */
+  hold(down) {
+    if (!this.pushToTalk || !this.connected || this.held === down) return;
+    this.held = down;
+    clearTimeout(this.#holdTimer);
+    if (down) {
+      if (this.phase !== "listening") this.interrupt();
+      this.muted = false;
+      this.#applyMuted();
+    } else {
+      this.#holdTimer = setTimeout(() => {
+        this.#applyMuted();
+        this.#call?.send({ type: "input_audio_buffer.commit" }); // once it is one, it is answered
+      }, HOLD_TAIL_MS);
+    }
+    this.#changed();
+  }
+
+  /** Begins to record both sides, or ends it. */
+  toggleRecording() {
+    if (this.#sound.recording) this.#sound.stopRecording();
+    else if (this.connected) {
+      this.recording = null;
+      this.#sound.record();
+    }
     this.#changed();
   }
 
@@ -174,11 +248,43 @@ export class Talk extends EventTarget {
     this.#changed();
   }
 
-  /** @param {Partial<import("./types").Preferences>} wanted applies from the next turn on */
+  /**
+   * What the page around knows of the person's situation, for the language model; in place of what it said before.
+   * @param {string} context
+   */
+  setContext(context) {
+    if (this.#context === context) return;
+    this.#context = context;
+    if (this.connected) this.#call?.send({ type: "session.update", session: { type: "realtime", kame: { context } } });
+  }
+
+  /** @param {Partial<import("./types").Preferences>} wanted what concerns the server applies from the next turn on */
   setPreferences(wanted) {
-    this.preferences = { ...this.preferences, ...wanted };
-    if (this.connected && !this.check) this.#sendPreferences();
+    const before = this.preferences;
+    const after = { ...before, ...wanted };
+    this.preferences = after;
+    this.#sound.setVolume(after.volume);
+    if (before.speaker !== after.speaker) void this.#changeSpeaker();
+    if (this.connected) {
+      const session = this.check ? null : changedSession(before, after);
+      if (session) this.#call?.send({ type: "session.update", session });
+      if (WISHES.some((wish) => before[wish] !== after[wish])) {
+        void this.#changeMicrophone(before);
+      }
+      if (before.pushToTalk !== after.pushToTalk) {
+        this.held = false;
+        this.#applyMuted();
+      }
+    }
     this.#changed();
+  }
+
+  async #changeSpeaker() {
+    try {
+      await this.#sound.setSpeaker(this.preferences.speaker);
+    } catch {
+      this.preferences = { ...this.preferences, speaker: "" }; // it is gone; the system's choice plays on
+    }
   }
 
   /** The second tap some browsers want. Must be called from a click. */
@@ -206,72 +312,92 @@ export class Talk extends EventTarget {
     this.facts = new Facts();
     this.roundTrip_ms = null;
     this.trouble = null;
-    this.muted = false;
+    this.muted = options.muted === true && !options.withoutMicrophone;
+    this.held = false;
+    this.waited_ms = 0;
+    this.recording = null;
     this.check = options.check === true;
     this.withoutMicrophone = options.withoutMicrophone === true;
     this.checked = { microphone: false, connection: false, sound: false };
     this.#callId = null;
+    this.#applyMuted();
   }
 
-  /** @param {AbortSignal} signal */
-  async #openMicrophone(signal) {
-    const stream = this.withoutMicrophone ? this.#sound.silence() : await openMicrophone(signal);
-    this.#microphone = stream;
-    if (this.withoutMicrophone) return;
-    this.#sound.measure("you", stream);
-    const track = stream.getAudioTracks()[0];
-    track?.addEventListener("ended", () => {
-      if (this.#microphone === stream) this.#fail({ ...TROUBLES.microphone_missing, text: MICROPHONE_GONE });
-    });
-    track?.addEventListener("mute", () => this.#microphone === stream && this.#setNotice(SYSTEM_MUTED, true));
-    track?.addEventListener("unmute", () => this.notice === SYSTEM_MUTED && this.#setNotice(""));
+  /**
+   * The chosen microphone, or the way it is to be heard, is another one in the middle of a call.
+   * @param {import("./types").Preferences} before
+   */
+  async #changeMicrophone(before) {
+    const [call, { signal }] = [this.#call, this.#abort];
+    if (!call || this.withoutMicrophone) return;
+    try {
+      const wishes = this.preferences;
+      if (await this.#line.exchange(wishes, before, signal, (stream) => call.replaceMicrophone(stream))) return;
+      this.preferences = { ...this.preferences, ...pick(before, WISHES) };
+      this.#setNotice(texts.notices.device_failed);
+    } catch (error) {
+      if (!signal.aborted) this.#fail(asTrouble(error));
+    }
+  }
+
+  /** @param {boolean} muted by the system or the headset */
+  #systemMuted(muted) {
+    const words = texts.notices.system_muted;
+    if (muted) this.#setNotice(words, true);
+    else if (this.notice === words) this.#setNotice("");
   }
 
   /**
    * @param {AbortSignal} signal
    * @param {Record<string, unknown> | null} session
+   * @param {string} [ticket] of the queue
    */
-  async #connect(signal, session) {
-    const [iceServers, secret] = await Promise.all([api.iceServers(signal), api.clientSecret(signal)]);
-    signal.throwIfAborted();
-    const call = new Call(
-      { microphone: /** @type {MediaStream} */ (this.#microphone), iceServers, secret, echo: this.check },
+  async #connect(signal, session, ticket = "new") {
+    const microphone = /** @type {MediaStream} */ (this.#line.stream);
+    /** @type {import("./connection.js").OpenCall | null} */
+    let current = null;
+    await this.#dialer.open(
+      { microphone, echo: this.check, ticket, session },
       {
-        message: (event) => this.#call === call && this.#received(event),
-        voice: (stream) => this.#call === call && this.#sound.play(stream),
+        message: (event) => this.#call === current && this.#received(event),
+        voice: (stream) => this.#call === current && this.#sound.play(stream),
         stability: (stable) => this.#stability(stable),
         roundTrip: (rtt_ms) => {
           this.roundTrip_ms = this.roundTrip_ms === null ? rtt_ms : this.roundTrip_ms * 0.8 + rtt_ms * 0.2;
         },
-        ended: (failure) => this.#call === call && this.#callEnded(failure),
+        ended: (failure) => this.#call === current && this.#callEnded(failure),
       },
+      signal,
+      (call) => (this.#call = current = call),
     );
-    this.#call = call;
-    signal.addEventListener("abort", () => call.close(), { once: true });
-    await call.connect(session);
-    this.#callId = call.id;
+    this.#callId = this.#call?.id ?? null;
   }
 
   #connected() {
     this.resuming = false;
     this.checked.connection = true;
-    this.#heardMicrophone_ms = performance.now();
     this.#applyMuted();
-    if (this.preferences.mode !== null || this.preferences.opener !== null) this.#sendPreferences();
     clearInterval(this.#second);
     this.#second = setInterval(() => this.#eachSecond(), 1000);
     this.#enter("listening");
   }
 
-  #sendPreferences() {
-    if (this.check) return;
-    const { mode, opener } = this.preferences;
-    const kame = { ...(mode !== null && { mode }), ...(opener !== null && { opener }) };
-    this.#call?.send({ type: "session.update", session: { type: "realtime", kame } });
+  /**
+   * There is no place for this call yet.
+   * @param {number} waited_ms
+   * @param {number} position
+   */
+  #wait(waited_ms, position) {
+    this.waited_ms = waited_ms;
+    this.position = position;
+    this.#call?.close();
+    this.#call = null;
+    if (this.#phase === "queued") this.#changed();
+    else this.#enter("queued");
   }
 
   #applyMuted() {
-    for (const track of this.#microphone?.getAudioTracks() ?? []) track.enabled = !this.muted;
+    this.#line.set(this.pushToTalk ? this.held : !this.muted);
   }
 
   // --- while it runs ---
@@ -279,13 +405,19 @@ export class Talk extends EventTarget {
   /** @param {WireEvent} event */
   #received(event) {
     const now_ms = performance.now();
+    if (event.type === "kame.turn.timing") this.measured.add(readTiming(event));
     let changed = this.captions.handle(event);
     changed = this.oracle.handle(event) || changed;
     changed = this.facts.handle(event) || changed;
     changed = this.floor.handle(event, now_ms) || changed;
     if (this.#troubled(event) || changed) this.#changed();
+    if (event.type === "input_audio_buffer.committed" && this.pushToTalk) this.#call?.send({ type: "response.create" });
     if (event.type === "response.created") this.#responseOpen = true;
-    if (event.type === "response.done") this.#responseOpen = false;
+    if (event.type === "response.done") {
+      this.#responseOpen = false;
+      const response = object(event.response);
+      this.captions.goesOn(text(object(list(response.output)[0]).id), this.oracle.unread(text(response.id)));
+    }
   }
 
   /**
@@ -311,7 +443,8 @@ export class Talk extends EventTarget {
   #clientError(error) {
     // Stopping an answer that has just ended by itself is no trouble.
     if (text(error.code) === "response_cancel_not_active") return false;
-    this.#setNotice(text(error.message));
+    const nothing = text(error.code) === "input_audio_buffer_commit_empty";
+    this.#setNotice(nothing ? texts.notices.nothing_said : text(error.message));
     return true;
   }
 
@@ -320,11 +453,11 @@ export class Talk extends EventTarget {
    * @param {number} level
    */
   #measured(side, level) {
-    this.#showLevel(side, side === "you" && this.muted ? 0 : level);
+    this.#showLevel(side, side === "you" && !this.#line.isOpen ? 0 : level);
     if (level < AUDIBLE) return;
     if (side === "you") {
-      this.#heardMicrophone_ms = performance.now();
-      if (this.notice === QUIET_MICROPHONE) this.#setNotice("");
+      this.#line.heard();
+      if (this.notice === texts.notices.quiet_microphone) this.#setNotice("");
     }
     if (!this.check || !this.connected) return;
     const found = side === "you" ? "microphone" : "sound";
@@ -334,16 +467,16 @@ export class Talk extends EventTarget {
   }
 
   #eachSecond() {
-    const quiet_ms = performance.now() - this.#heardMicrophone_ms;
-    if (!this.#sound.measures || this.muted || this.withoutMicrophone) this.#heardMicrophone_ms = performance.now();
-    else if (quiet_ms > QUIET_AFTER_MS && !this.notice) this.#setNotice(QUIET_MICROPHONE, true);
+    const measured = this.#sound.measures && !this.withoutMicrophone;
+    const quiet = this.#line.isQuiet(measured, performance.now());
+    if (quiet && !this.notice) this.#setNotice(texts.notices.quiet_microphone, true);
     this.#changed(); // "thinking" may have run out
   }
 
   /** @param {boolean} stable */
   #stability(stable) {
-    if (!stable) this.#setNotice(WEAK_CONNECTION, true);
-    else if (this.notice === WEAK_CONNECTION) this.#setNotice("");
+    if (!stable) this.#setNotice(texts.notices.weak, true);
+    else if (this.notice === texts.notices.weak) this.#setNotice("");
   }
 
   /**
@@ -376,7 +509,7 @@ export class Talk extends EventTarget {
    */
   async #takeUpAgain(failure) {
     const { signal } = this.#abort;
-    const session = { type: "realtime", kame: { resume: this.facts.resume } };
+    const session = { type: "realtime", kame: { resume: this.facts.resume } }; // all else was agreed before
     const broken = this.#call;
     this.facts.resume = "";
     this.resuming = true;
@@ -408,12 +541,12 @@ export class Talk extends EventTarget {
     this.#call = null;
     clearInterval(this.#second);
     clearTimeout(this.#noticeTimer);
+    clearTimeout(this.#holdTimer);
+    this.held = false;
     this.notice = "";
     this.resuming = false;
     this.#responseOpen = false;
-    const microphone = this.#microphone;
-    this.#microphone = null; // before its tracks end: that is no loss of the microphone now
-    if (microphone) stopAll(microphone);
+    this.#line.close();
     this.#sound.close();
     this.captions.close();
     this.oracle.close();
@@ -429,4 +562,15 @@ export class Talk extends EventTarget {
   #changed() {
     this.dispatchEvent(new CustomEvent("change"));
   }
+}
+
+/**
+ * @template {object} T
+ * @template {keyof T} K
+ * @param {T} from
+ * @param {readonly K[]} names
+ * @returns {Pick<T, K>}
+ */
+function pick(from, names) {
+  return /** @type {Pick<T, K>} */ (Object.fromEntries(names.map((name) => [name, from[name]])));
 }

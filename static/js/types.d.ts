@@ -4,6 +4,7 @@
 export type Phase =
   | "idle"
   | "asking"
+  | "queued"
   | "connecting"
   | "listening"
   | "thinking"
@@ -32,8 +33,13 @@ export interface Caption {
   parts: CaptionPart[];
   final: boolean;
   interrupted: boolean;
-  /** The end of `text` that was generated but never heard. */
+  /** What was heard of an answer that was cut off; null: all of `text`. */
+  heard: string | null;
+  /** What was generated after that and never heard. */
   unheard: string;
+  /** When its first word came, and its last; ms since the conversation began. */
+  from_ms: number;
+  to_ms: number;
 }
 
 export type CandidateState = "asked" | "writing" | "finished" | "adopted" | "superseded" | "failed" | "dropped";
@@ -50,10 +56,20 @@ export interface Candidate {
   finished: boolean;
   /** Why it failed, in words for people; else empty. */
   note: string;
+  /** What of it has been spoken so far. */
+  spoken: string;
+  /** The answer it was asked for: how many turns of the agent had ended before. */
+  turn: number;
+  /** Times in ms since the conversation began; null: not yet. */
+  started_ms: number | null;
+  adopted_ms: number | null;
+  ended_ms: number | null;
 }
 
 /** One turn's time line; ms after the end of the user's speech, null: did not happen. */
 export interface TurnTiming {
+  /** The response it is the time line of. */
+  response: string;
   mode: string;
   pause_ms: number | null;
   settled_ms: number | null;
@@ -87,6 +103,17 @@ export interface Readiness {
   parts: ReadyPart[];
 }
 
+/** A place in the queue of a full server. */
+export interface Place {
+  ticket: string;
+  /** From 1; 0: not told. */
+  position: number;
+  /** A place is free for this ticket. */
+  ready: boolean;
+  /** Ask again after this. */
+  poll_s: number;
+}
+
 /** What a person can do about a trouble. */
 export type TroubleAction = "retry" | "type" | "open_tab" | "none";
 
@@ -110,8 +137,47 @@ export interface OpenedCall {
   location: string | null;
 }
 
-/** What the person chose; sent with every call. */
+export type Mode = "tandem" | "direct" | "cascaded";
+
+/** What the person chose, kept in the browser. An empty string or null: as the server chooses. */
 export interface Preferences {
-  mode: "tandem" | "direct" | "cascaded" | null;
+  mode: Mode | null;
   opener: boolean | null;
+  preset: string;
+  persona: string;
+  voice: string;
+  language: string;
+  pushToTalk: boolean;
+  microphone: string;
+  speaker: string;
+  echoCancellation: boolean;
+  noiseSuppression: boolean;
+  autoGainControl: boolean;
+  /** 0..1 */
+  volume: number;
+  theme: "auto" | "light" | "dark";
+  /** The oracle lane is unfolded; null: where there is room. */
+  oracle: boolean | null;
+}
+
+/** How the microphone is to be opened. */
+export type MicrophoneWishes = Pick<
+  Preferences,
+  "microphone" | "echoCancellation" | "noiseSuppression" | "autoGainControl"
+>;
+
+/** A role the server offers. */
+export interface Preset {
+  id: string;
+  name: string;
+  note: string;
+}
+
+/** What may be chosen on this server. */
+export interface Offer {
+  voices: string[];
+  /** Languages that are understood, first parts of their tags; empty: many, or not known. */
+  languages: string[];
+  language: string;
+  presets: Preset[];
 }

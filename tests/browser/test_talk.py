@@ -7,19 +7,11 @@ from typing import Any
 import aiohttp
 import numpy as np
 
-from kame_core.audio import SAMPLE_RATE_HZ, Samples, level_dbfs, silence
+from kame_core.audio import SAMPLE_RATE_HZ, Samples, level_dbfs
 from tests.support.chromium import CAPTURE_RATE_HZ, talk_page
 from tests.support.server import ServerProcess
-from tests.support.speech import say
+from tests.support.speech import microphone, say
 from tests.support.understanding import understood
-
-
-def microphone(*parts: Samples | float) -> Samples:
-    """Speech and pauses in seconds, one after the other, in a quiet room: no microphone hears digital silence."""
-    line = np.concatenate([silence(round(p * SAMPLE_RATE_HZ)) if isinstance(p, float) else p for p in parts])
-    room = np.random.default_rng(7).standard_normal(line.size).astype(np.float32)
-    heard: Samples = line + np.float32(10 ** (-62 / 20)) * room
-    return heard
 
 
 def longest_hole_ms(sound: Samples, level: float = 1e-4) -> float:
@@ -67,6 +59,7 @@ async def test_the_sound_check_says_back_what_it_hears_without_holes(server: Ser
     )
     async with talk_page(server.base_url, microphone((0.1 * buzz).astype(np.float32)), tmp_path) as talk:
         await talk.until("s.ready", 60)
+        await talk.page.get_by_test_id("settings-open").click()
         await talk.page.get_by_test_id("sound-check").click()
         await talk.until("s.callId !== null", 15)
         await asyncio.sleep(5)
@@ -100,12 +93,12 @@ async def test_a_backchannel_does_not_stop_it(server_with_llm: ServerProcess, tm
 
 
 async def test_muted_nothing_is_heard_and_unmuted_it_is(server: ServerProcess, tmp_path: Path) -> None:
-    speech = microphone(2.5, say("what is the capital of france"), 4.0, say("what is two plus three"))
+    speech = microphone(4.0, say("what is the capital of france"), 5.0, say("what is two plus three"))
     async with talk_page(server.base_url, speech, tmp_path) as talk:
         await talk.talk()
         await talk.page.get_by_test_id("mute").click()
         assert (await talk.state())["muted"]
-        await asyncio.sleep(6.0)
+        await asyncio.sleep(7.0)
         assert (await talk.state())["captions"] == []
         await talk.page.get_by_test_id("mute").click()
         state = await talk.until("s.captions.some((c) => c.who === 'you' && c.final)", 20)

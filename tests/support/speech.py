@@ -16,7 +16,7 @@ from typing import Any
 import espeakng_loader
 import numpy as np
 
-from kame_core.audio import SAMPLE_RATE_HZ, Samples, from_int16, read_audio, resample
+from kame_core.audio import SAMPLE_RATE_HZ, Samples, from_int16, read_audio, resample, silence
 from kame_core.hearing import PRE_ROLL_MS, TAIL_MS
 from kame_core.vad import SileroModel, SpeechGate, VoiceActivityDetector
 
@@ -88,6 +88,14 @@ def say(text: str, voice: str = "en-us+klatt4", rate: int = 150) -> Samples:
     pcm = espeak.say(text, voice, rate)
     pcm = pcm * np.float32(0.6 / max(0.6, float(np.abs(pcm).max())))
     return resample(pcm, espeak.rate_hz, SAMPLE_RATE_HZ)
+
+
+def microphone(*parts: Samples | float) -> Samples:
+    """Speech and pauses in seconds, one after the other, in a quiet room: no microphone hears digital silence."""
+    line = np.concatenate([silence(round(p * SAMPLE_RATE_HZ)) if isinstance(p, float) else p for p in parts])
+    room = np.random.default_rng(7).standard_normal(line.size).astype(np.float32)
+    heard: Samples = line + np.float32(10 ** (-62 / 20)) * room
+    return heard
 
 
 @functools.cache

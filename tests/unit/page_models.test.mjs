@@ -3,12 +3,21 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import "./page_texts.mjs";
+
 import { Captions, unheardEnd } from "../../static/js/captions.js";
 import { Facts } from "../../static/js/facts.js";
-import { httpFailure } from "../../static/js/failure.js";
+import { CallFailure, httpFailure } from "../../static/js/failure.js";
 import { Floor } from "../../static/js/floor.js";
-import { Oracle } from "../../static/js/oracle.js";
-import { layOut, readTiming } from "../../static/js/timing.js";
+import { Oracle, spokenLength } from "../../static/js/oracle.js";
+import { Measured, median } from "../../static/js/measured.js";
+import { commonWords, readingWindow } from "../../static/js/oracle_view.js";
+import { changedSession, checked, DEFAULTS, openingSession } from "../../static/js/preferences.js";
+import { queued } from "../../static/js/queue.js";
+import { score } from "../../static/js/score.js";
+import { duration } from "../../static/js/strings.js";
+import { readTiming } from "../../static/js/timing.js";
+import { asJson, asSrt, asText, clock } from "../../static/js/transcript.js";
 import { sdpFragment, Trickler } from "../../static/js/trickle.js";
 import { parseEvent } from "../../static/js/wire.js";
 
@@ -75,6 +84,15 @@ test("what was cut off is marked, a completed answer is not", () => {
   const [whole] = all(new Captions(), spoken("It is four."), done("completed", "It is four."));
   assert.deepEqual([whole.final, whole.interrupted, whole.unheard], [true, false, ""]);
   assert.equal(unheardEnd("It is four.", "Something else"), "");
+});
+
+test("words left out on a congested channel come back when the answer is whole", () => {
+  const [mended] = all(new Captions(), spoken("Well,", "opener"), spoken(" two cities"), done("completed", "Well, the two cities."));
+  assert.equal(mended.text, "Well, the two cities.");
+  assert.deepEqual(mended.parts, [
+    { text: "Well,", origin: "opener" },
+    { text: " the two cities.", origin: "oracle" },
+  ]);
 });
 
 test("a typed message is not shown twice", () => {
@@ -169,17 +187,201 @@ test("the voice is ducked only while it speaks", () => {
   assert.equal(floor.ducked, false);
 });
 
-test("a time line is laid out in order within its bar", () => {
-  const timing = readTiming({ type: "kame.turn.timing", mode: "tandem", asked_ms: -300, first_audio_ms: 310, first_oracle_audio_ms: 900, pause_ms: "no" });
-  const { zero, stretches, marks } = layOut(timing);
-  assert.deepEqual(stretches.map((one) => one.kind), ["you", "wait", "opener", "oracle"]);
-  assert.deepEqual(marks.map((one) => one.moment), ["asked_ms", "first_audio_ms", "first_oracle_audio_ms"]);
-  for (const [index, { from, to }] of stretches.entries()) {
+const timing = (rest) => readTiming({ type: "kame.turn.timing", mode: "tandem", ...rest });
+const candidate = (rest) => ({
+  id: "c", partial: "", complete: false, text: "", state: "finished", finished: true, note: "", spoken: "", turn: 0,
+  started_ms: null, adopted_ms: null, ended_ms: null, ...rest,
+});
+
+test("a score shows three voices in order within its width, on one time", () => {
+  const candidates = [
+    candidate({ id: "a", state: "superseded", started_ms: 4500, ended_ms: 5200 }),
+    candidate({ id: "b", state: "adopted", started_ms: 4700, adopted_ms: 5300, ended_ms: 5600, spoken: " Two" }),
+  ];
+  const laid = score(timing({ asked_ms: -300, first_audio_ms: 310, first_oracle_audio_ms: 900, pause_ms: "no" }), candidates);
+  assert.deepEqual(laid.moments.map((one) => one.moment), ["asked_ms", "first_audio_ms", "first_oracle_audio_ms"]);
+  assert.deepEqual(laid.agent.map((one) => one.kind), ["opener", "oracle"]);
+  assert.equal(laid.agent[0].to, laid.agent[1].from);
+  assert.equal(laid.you[0].to, laid.zero);
+  assert.deepEqual(laid.candidates.map((one) => one.stretches.map((stretch) => stretch.kind)), [
+    ["superseded"],
+    ["writing", "adopted"],
+  ]);
+  // The spoken candidate was asked for 300 ms before the end of speech, so that was at 5,000 ms.
+  const asked = laid.moments[0].at;
+  assert.ok(Math.abs(laid.candidates[1].stretches[0].from - asked) < 1e-9);
+  for (const { from, to } of [...laid.you, ...laid.agent, ...laid.candidates.flatMap((one) => one.stretches)]) {
     assert.ok(from >= 0 && to <= 1 && from < to);
-    if (index) assert.equal(from, stretches[index - 1].to);
   }
-  assert.equal(stretches[0].to, zero);
-  assert.equal(layOut(readTiming({ type: "kame.turn.timing" })), null);
+  assert.ok(laid.axis.some((mark) => mark.ms === 0 && mark.at === laid.zero));
+});
+
+test("a score without candidates in time shows the rest, an empty turn shows nothing", () => {
+  assert.equal(score(timing({}), []), null);
+  const laid = score(timing({ first_audio_ms: 250 }), [candidate({ started_ms: 100 })]);
+  assert.deepEqual([laid.candidates, laid.agent.map((one) => one.kind)], [[], ["opener"]]);
+});
+
+test("modes are measured by their medians, apart from each other", () => {
+  const measured = new Measured();
+  for (const [mode, first_audio_ms, first_oracle_audio_ms] of [["tandem", 300, 500], ["tandem", 500, null], ["direct", 200, null], ["tandem", null, null]]) {
+    measured.add(timing({ mode, first_audio_ms, first_oracle_audio_ms }));
+  }
+  assert.deepEqual(measured.of("tandem"), { turns: 2, sound_ms: 400, knowing_ms: 500 });
+  assert.deepEqual(measured.of("direct"), { turns: 1, sound_ms: 200, knowing_ms: null });
+  assert.equal(measured.of("cascaded"), null);
+  assert.equal(measured.longest_ms, 500);
+  assert.equal(median([]), null);
+});
+
+test("candidates belong to turns, and the word at which the voice began to know is kept", () => {
+  const oracle = new Oracle();
+  const start = (candidate_id, at_ms) => oracle.handle({ type: "kame.candidate.started", candidate_id, partial: "x", at_ms });
+  oracle.handle({ type: "input_audio_buffer.speech_started" });
+  start("a", 10);
+  oracle.handle({ type: "kame.candidate.adopted", candidate_id: "a", at_ms: 20 });
+  assert.equal(oracle.firstWord, "");
+  oracle.handle({ type: "kame.spoken", response_id: "r", origin: "opener", delta: "Well," });
+  oracle.handle({ type: "kame.spoken", response_id: "r", origin: "oracle", delta: " Canberra, of" });
+  oracle.handle({ type: "kame.spoken", response_id: "r", origin: "oracle", delta: " course." });
+  assert.equal(oracle.firstWord, "Canberra");
+  assert.equal(oracle.all[0].spoken, " Canberra, of course.");
+  assert.deepEqual(oracle.of("r").map((one) => one.id), ["a"]);
+  start("b", 30); // goes on with the same answer
+  assert.deepEqual(oracle.ofLastTurn.map((one) => one.id), ["a", "b"]);
+  oracle.handle({ type: "input_audio_buffer.speech_started" });
+  start("c", 40);
+  assert.deepEqual(oracle.ofLastTurn.map((one) => one.id), ["c"]);
+  assert.deepEqual(oracle.of("r").map((one) => one.id), ["a", "b"]);
+  assert.deepEqual(oracle.of("another"), []);
+  assert.equal(oracle.firstWord, "");
+});
+
+test("what of a candidate has been spoken is found whatever the spacing", () => {
+  const text = "Canberra. It was founded in nineteen thirteen.";
+  assert.equal(text.slice(0, spokenLength(text, " Canberra.  It was")), "Canberra. It was");
+  assert.equal(text.slice(0, spokenLength(text, "Canberra")), "Canberra.");
+  assert.equal(spokenLength(text, ""), 0);
+  assert.equal(spokenLength("Two", "Two and more"), 3);
+  assert.equal(commonWords("what is the", "what is the capital"), "what is the ");
+  assert.equal(commonWords("what is", "who is"), "");
+  assert.equal(commonWords("same", "same"), "same");
+});
+
+test("an opener is thinking aloud until a knowing word is spoken", () => {
+  const floor = new Floor();
+  const tell = (type, rest = {}) => floor.handle({ type, ...rest }, 0);
+  tell("response.created");
+  tell("output_audio_buffer.started");
+  tell("kame.spoken", { origin: "opener" });
+  assert.deepEqual([floor.phase(0), floor.aloud], ["thinking", true]);
+  tell("kame.spoken", { origin: "oracle" });
+  assert.deepEqual([floor.phase(0), floor.aloud], ["speaking", false]);
+});
+
+const talk = () => {
+  const captions = new Captions();
+  all(
+    captions,
+    { type: "input_audio_buffer.speech_started", item_id: "u", audio_start_ms: 1000 },
+    { type: "kame.partial_transcript", item_id: "u", text: "what is two", at_ms: 2500 },
+    user("u").final("What is two?"),
+    { ...spoken("Well,", "opener"), at_ms: 3000 },
+    { ...spoken(" it is four, as"), at_ms: 4200 },
+    done("cancelled", "Well, it is four,"),
+  );
+  captions.goesOn("a", " ever.");
+  captions.goesOn("u", " nothing");
+  return captions.all;
+};
+const NAMES = { you: "You", agent: "KAME" };
+
+test("what was cut off is told from what was heard, and goes on with what was meant", () => {
+  const [, cut] = talk();
+  assert.deepEqual([cut.heard, cut.unheard], ["Well, it is four,", " as ever."]);
+  const oracle = new Oracle();
+  oracle.handle({ type: "kame.candidate.started", candidate_id: "c", partial: "x" });
+  oracle.handle({ type: "kame.candidate.delta", candidate_id: "c", delta: "Two, and three." });
+  oracle.handle({ type: "kame.candidate.adopted", candidate_id: "c" });
+  assert.equal(oracle.unread("r"), "");
+  oracle.handle({ type: "kame.spoken", response_id: "r", origin: "oracle", delta: " Two," });
+  assert.deepEqual([oracle.unread("r"), oracle.unread("s")], [" and three.", ""]);
+});
+
+test("a long text being spoken is shown from near the place", () => {
+  assert.equal(readingWindow("short text", 5), 0);
+  const text = "word ".repeat(40);
+  const from = readingWindow(text, 150);
+  assert.ok(from > 100 && from < 150 && text[from - 1] === " ");
+});
+
+test("a transcript is saved as text, subtitles and JSON, with times", () => {
+  const captions = talk();
+  assert.equal(
+    asText(captions, NAMES, "not heard: "),
+    "[00:00:01] You: What is two?\n[00:00:03] KAME: Well, it is four, [not heard: as ever.]\n",
+  );
+  assert.equal(
+    asSrt(captions, NAMES),
+    "1\n00:00:01,000 --> 00:00:03,000\nYou: What is two?\n\n2\n00:00:03,000 --> 00:00:05,400\nKAME: Well, it is four,\n",
+  );
+  const json = JSON.parse(asJson(captions, [candidate({ text: " four " })], { mode: "tandem", engines: {}, at: new Date(0) }));
+  assert.deepEqual(json.turns.map((one) => [one.who, one.from_ms, one.to_ms, one.interrupted]), [["you", 1000, 2500, false], ["agent", 3000, 4200, true]]);
+  assert.deepEqual([json.saved_at, json.oracle[0].text], ["1970-01-01T00:00:00.000Z", "four"]);
+  assert.equal(clock(3_723_004), "01:02:03,004");
+});
+
+test("kept preferences are checked, and only what was chosen is sent", () => {
+  assert.deepEqual(checked({ mode: "loud", volume: 7, persona: 3, pushToTalk: "yes", theme: "pink" }), { ...DEFAULTS });
+  assert.deepEqual(checked(null), { ...DEFAULTS });
+  assert.equal(openingSession({ ...DEFAULTS }), null);
+  const chosen = { ...DEFAULTS, mode: "direct", voice: "en-gb", persona: "Be kind.", pushToTalk: true, language: "de" };
+  assert.deepEqual(openingSession(chosen), {
+    type: "realtime",
+    instructions: "Be kind.",
+    audio: { output: { voice: "en-gb" }, input: { turn_detection: null } },
+    kame: { mode: "direct", language: "de" },
+  });
+  assert.equal(changedSession(chosen, { ...chosen, volume: 0.5, theme: "dark" }), null);
+  assert.deepEqual(changedSession(chosen, { ...DEFAULTS, language: "de", voice: "en-gb" }), {
+    type: "realtime",
+    instructions: null,
+    audio: { input: { turn_detection: { type: "semantic_vad", eagerness: "auto" } } },
+    kame: { mode: null },
+  });
+});
+
+const full = () => {
+  const place = { ticket: "t", position: 2, ready: true, poll_s: 0.01 };
+  return httpFailure(503, { code: "server_full" }, 15, place);
+};
+
+test("a full server is asked until there is a place", async () => {
+  const answers = [full(), full()];
+  const waits = [];
+  const tickets = [];
+  const open = async (ticket) => {
+    tickets.push(ticket);
+    const refusal = answers.shift();
+    if (refusal) throw refusal;
+  };
+  await queued(open, (waited_ms, position) => waits.push([waited_ms, position]), new AbortController().signal);
+  assert.ok(waits.length >= 2 && waits.at(-1)[0] > 0);
+  assert.equal(waits[0][1], 2);
+  assert.deepEqual(tickets, ["new", "t", "t"]);
+});
+
+test("the queue is left by the person, and by any other trouble", async () => {
+  const abort = new AbortController();
+  const left = queued(async () => Promise.reject(full()), () => abort.abort(), abort.signal);
+  await assert.rejects(left, { name: "AbortError" });
+  const other = new CallFailure({ code: "server_error", title: "", text: "", actions: [] });
+  const open = async () => Promise.reject(other);
+  await assert.rejects(queued(open, () => assert.fail("no waiting"), new AbortController().signal), other);
+});
+
+test("durations are said as people say them", () => {
+  assert.deepEqual([284.4, 999, 1310, 42_000, 75_400].map(duration), ["284 ms", "999 ms", "1.3 s", "42 s", "1 min 15 s"]);
 });
 
 const OFFER = "v=0\r\na=ice-ufrag:abcd\r\na=ice-pwd:secret\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\nm=application 9 x\r\na=mid:1\r\n";

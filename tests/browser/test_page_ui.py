@@ -1,0 +1,208 @@
+"""The page as people use it: what it shows of a talk, saves, asks and explains; in a real Chromium, with real calls."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from playwright.async_api import Page, Request
+
+from kame_core.audio import SAMPLE_RATE_HZ, Samples, silence
+from tests.support.accessibility import require_axe, violations
+from tests.support.chromium import TalkPage, talk_page
+from tests.support.server import NoEngines, ServerProcess, running_server
+from tests.support.speech import microphone, say
+
+MAX_PAGE_BYTES = 150_000
+QUIET: Samples = silence(SAMPLE_RATE_HZ)
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
+DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 860}}
+
+
+@asynccontextmanager
+async def quiet_page(url: str, folder: Path, **context: Any) -> AsyncIterator[TalkPage]:
+    async with talk_page(url, QUIET, folder, **context) as talk:
+        yield talk
+
+
+async def shown(page: Page, test_id: str) -> str:
+    return await page.get_by_test_id(test_id).inner_text()
+
+
+async def saved(page: Page, kind: str) -> bytes:
+    """What a person gets who saves."""
+    if not await page.get_by_test_id("save").is_visible():
+        await page.get_by_test_id("save-open").click()
+    async with page.expect_download() as download:
+        await page.get_by_test_id(f"save-{kind}").click()
+    return (await (await download.value).path()).read_bytes()
+
+
+async def test_a_talk_is_shown_measured_and_saved(server_with_llm: ServerProcess, tmp_path: Path) -> None:
+    question = microphone(2.5, say("what is the capital of france"))
+    async with talk_page(server_with_llm.base_url, question, tmp_path, **DESKTOP) as talk:
+        page = talk.page
+        await talk.talk()
+        await page.get_by_test_id("save-open").click()
+        await page.get_by_test_id("record").click()
+        await page.keyboard.press("Escape")  # closes the menu, not the call
+        state = await talk.until("s.recording && s.state === 'speaking' && s.captions.at(-1).text.includes('five')", 25)
+        assert state["firstKnowingWord"] == "There"
+        assert "“There”" in await shown(page, "oracle-line")
+        assert "There are seven" in await page.locator(".candidate[data-state='adopted'] mark").inner_text()
+        opener = any(part["origin"] == "opener" for part in state["captions"][-1]["parts"])
+        assert await page.get_by_test_id("knows").count() == (1 if opener else 0)
+
+        await page.get_by_test_id("talk").click()  # stops the answer
+        state = await talk.until("s.timing !== null && s.captions.some((c) => c.interrupted && c.unheard !== '')", 5)
+        assert "by far" in await shown(page, "unheard")
+        assert await page.locator("[data-testid=score-plot] .stretch--adopted").count() == 1
+        assert int(await shown(page, "first-sound")) == state["timing"]["first_audio_ms"]
+        assert int(await shown(page, "first-knowing")) == state["timing"]["first_oracle_audio_ms"]
+        assert "after you stopped" in await shown(page, "oracle-line")
+        assert await page.locator(".mode:has(:checked) [data-figure]").inner_text() != "–"
+        await page.keyboard.press("Escape")
+        await talk.until("s.state === 'ended' && !s.recording", 5)
+
+        text = (await saved(page, "txt")).decode()
+        assert "You: " in text
+        assert "KAME: " in text
+        assert "by far" in text.split("not heard: ")[1]
+        subtitles = (await saved(page, "srt")).decode()
+        assert "by far" not in subtitles
+        assert subtitles.startswith("1\n00:00:0")
+        whole = json.loads(await saved(page, "json"))
+        assert [turn["who"] for turn in whole["turns"]][-2:] == ["you", "agent"]
+        assert any(one["state"] == "adopted" and one["adopted_ms"] > one["started_ms"] for one in whole["oracle"])
+        recording = await saved(page, "audio")
+        assert recording[:4] == b"\x1aE\xdf\xa3"  # Matroska, as WebM is
+        decoded = await page.evaluate(DECODE, list(recording))
+        assert decoded["channels"] == 2
+        assert min(decoded["loudest"]) > 0.02  # both sides are on it
+        assert talk.errors == []
+
+
+DECODE = """async (bytes) => {
+  const sound = await new AudioContext().decodeAudioData(new Uint8Array(bytes).buffer);
+  const loudest = (channel) => sound.getChannelData(channel).reduce((most, one) => Math.max(most, Math.abs(one)), 0);
+  return {channels: sound.numberOfChannels, loudest: [loudest(0), loudest(1)]};
+}"""
+
+
+async def test_push_to_talk_sends_what_was_said_while_held(server: ServerProcess, tmp_path: Path) -> None:
+    speech = microphone(3.5, say("what is two plus three"))
+    async with talk_page(server.base_url, speech, tmp_path) as talk:
+        page = talk.page
+        await talk.until("s.ready", 60)
+        await page.get_by_test_id("settings-open").click()
+        await page.get_by_test_id("pushToTalk").check()
+        await page.keyboard.press("Escape")
+        await talk.talk()
+        assert await shown(page, "talk") == "Hold to talk"
+        await page.keyboard.down(" ")
+        assert await shown(page, "talk") == "Let go to send"
+        state = await talk.until("s.captions.some((c) => c.who === 'you' && c.text.includes('three'))", 20)
+        assert not any(caption["who"] == "agent" for caption in state["captions"])  # it waits, however long the pause
+        await page.keyboard.up(" ")
+        state = await talk.until("s.captions.some((c) => c.who === 'agent' && c.final)", 12)
+        assert "five" in state["captions"][-1]["text"].lower()
+        assert talk.errors == []
+
+
+async def test_who_comes_when_all_places_are_taken_waits_and_gets_the_next(tmp_path: Path) -> None:
+    async with (
+        running_server(capacity=1) as server,
+        quiet_page(server.base_url, tmp_path) as first,
+        quiet_page(server.base_url, tmp_path) as second,
+    ):
+        page = second.page
+        await first.talk()
+        await second.until("s.ready", 10)
+        await page.get_by_test_id("talk").click()
+        await second.until("s.state === 'queued'", 5)
+        assert "Everyone is busy" in await shown(page, "state")
+        await page.get_by_test_id("hint").filter(has_text="number 1 in the line").wait_for()
+        await first.page.get_by_test_id("end").click()
+        await second.until("s.state === 'listening'", 15)
+
+        # Echo and noise treatment change in the middle of the call: another track goes out, and the call goes on.
+        await page.get_by_test_id("settings-open").click()
+        assert await page.get_by_test_id("voice-choice").locator("option").count() > 3
+        await page.get_by_test_id("noiseSuppression").uncheck()
+        await page.wait_for_function(
+            "captured.connections.at(-1).getSenders()[0].track.getSettings().noiseSuppression === false"
+        )
+        assert (await second.state())["state"] == "listening"
+
+
+async def test_typing_needs_no_microphone(server: ServerProcess, tmp_path: Path) -> None:
+    require_axe()
+    async with quiet_page(server.base_url, tmp_path, **PHONE) as talk:
+        page = talk.page
+        await page.evaluate("navigator.mediaDevices.getUserMedia = () => { throw new Error('asked for'); }, 0")
+        await talk.until("s.ready", 60)
+        await page.get_by_test_id("message").fill("what is the capital of spain")
+        await page.get_by_test_id("send").click()
+        state = await talk.until("s.captions.some((c) => c.who === 'agent' && c.final)", 15)
+        assert "Madrid" in state["captions"][-1]["text"]
+        await page.locator("details summary").first.click()
+        assert await violations(page) == []
+        await page.get_by_test_id("end").click()
+        await talk.until("s.state === 'ended'", 5)
+        assert await violations(page) == []
+        assert talk.errors == []
+
+
+async def test_no_page_is_hard_to_use(tmp_path: Path) -> None:
+    require_axe()
+    async with (
+        running_server(loaders=NoEngines()) as server,
+        quiet_page(server.base_url, tmp_path, locale="de-DE", has_touch=True) as talk,
+    ):
+        page = talk.page
+        await page.get_by_test_id("state").filter(has_text="Dieser Server").wait_for()  # says that it cannot, and why
+        assert await page.evaluate("document.documentElement.lang") == "de"
+        for size in (DESKTOP, PHONE):
+            await page.set_viewport_size(size["viewport"])
+            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            for scheme in SCHEMES:
+                await page.emulate_media(color_scheme=scheme)
+                assert await violations(page) == []
+                await page.get_by_test_id("settings-open").click()
+                assert await violations(page) == []
+                await page.keyboard.press("Escape")
+        await page.get_by_test_id("save-open").click()
+        assert await violations(page) == []
+        assert talk.errors == []
+
+
+async def test_the_page_is_light_and_asks_nobody_else(tmp_path: Path) -> None:
+    async with running_server(loaders=NoEngines()) as server, quiet_page(server.base_url, tmp_path) as talk:
+        asked: list[Request] = []
+        talk.page.on("requestfinished", lambda request: asked.append(request))
+        await talk.page.reload(wait_until="networkidle")
+        assert all(request.url.startswith(server.base_url) for request in asked)
+        sizes = [await request.sizes() for request in asked]
+        assert len(asked) > 10
+        assert sum(size["responseBodySize"] + size["responseHeadersSize"] for size in sizes) < MAX_PAGE_BYTES
+
+
+async def test_the_pages_own_policy_lets_everything_work(tmp_path: Path) -> None:
+    """The other tests listen in through a worklet that the policy forbids, so they switch it off."""
+    speech = microphone(0.5, say("one two three four five six seven eight nine ten"))
+    async with running_server(loaders=NoEngines()) as server, talk_page(server.base_url, speech, tmp_path) as talk:
+        context = await talk.page.context.browser.new_context()  # type: ignore[union-attr] # it was launched
+        page = await context.new_page()
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(message.text))
+        await page.goto(server.base_url)
+        await page.get_by_test_id("settings-open").click()
+        await page.get_by_test_id("theme-dark").check(force=True)
+        assert await page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(16, 19, 18)"
+        await page.get_by_test_id("sound-check").click()
+        await page.get_by_test_id("check-sound").and_(page.locator("[data-done=true]")).wait_for()
+        await page.reload()
+        assert await page.evaluate("document.documentElement.dataset.theme") == "dark"  # what was chosen stays
+        assert complaints == []
