@@ -13,7 +13,7 @@ help:
 	@echo "make doctor   say what would be used for front end, STT, TTS, LLM, ICE, and why"
 	@echo "make test     set up everything the tests need and run them all"
 	@echo "make check    ruff, mypy --strict, JavaScript type check"
-	@echo "make bench    measure turn latency through real WebRTC; writes docs/bench"
+	@echo "make bench    measure turn latency through real WebRTC, turn-taking, age of the oracle; writes docs/bench"
 
 run: $(VENV)/.run
 	@exec $(PY) -m app
@@ -24,9 +24,16 @@ run-gpu: $(VENV)/.gpu
 doctor: $(VENV)/.run
 	@$(PY) -m app doctor
 
-test: $(VENV)/.dev $(VENV)/.gpu
+test: $(VENV)/.dev $(VENV)/.gpu $(VENV)/.node
 	@tests/setup-browser.sh
+	@tests/setup-turn.sh
+	@tests/setup-turn.sh
+ifdef TESTS
 	$(PY) -m pytest $(TESTS)
+else
+	$(PY) -m pytest tests/unit -n 2 --dist worksteal  # they need processor time; the others, quiet
+	$(PY) -m pytest tests/integration tests/browser
+endif
 
 check: $(VENV)/.dev $(VENV)/.node
 	$(VENV)/bin/ruff check .
@@ -35,6 +42,8 @@ check: $(VENV)/.dev $(VENV)/.node
 	$(PY) tests/node.py node_modules/typescript/bin/tsc -p jsconfig.json
 
 bench: $(VENV)/.dev
+	$(PY) -m tests.bench.oracle_age
+	$(PY) -m tests.bench.full_duplex
 	$(PY) -m tests.bench.turn_latency
 
 clean:

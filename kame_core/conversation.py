@@ -9,7 +9,9 @@ import logging
 import traceback
 
 from kame_core.audio import Samples
+from kame_core.backend.budgets import DEFAULT_BUDGETS
 from kame_core.backend.planner import Planner
+from kame_core.backend.tools import ToolDesk
 from kame_core.dialogue import Dialogue
 from kame_core.engines import Engines
 from kame_core.errors import FrontendError, KameError, SpeechToTextError
@@ -21,7 +23,9 @@ from kame_core.frontend.base import SlotLease
 from kame_core.hearing import Hearing
 from kame_core.options import ConversationOptions
 from kame_core.playout import Playout
+from kame_core.speech_control import InputHold
 from kame_core.stt.base import Recognizer
+from kame_core.stt.kyutai import SlotRecognizer
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +44,9 @@ class Conversation(Dialogue):
         self._closing = asyncio.Event()
         self._closed = asyncio.Event()
         self._reason = "ended"
+        self._hold = InputHold()
+        if isinstance(recognizer, SlotRecognizer):
+            recognizer.attach(lease.slot)
         self._hearing = Hearing(engines.vad, recognizer, engines.hearing, engines.clock, self._user.ear)
 
     # --- life ---
@@ -48,13 +55,17 @@ class Conversation(Dialogue):
         """Live until `aclose`; never raises. The registry owns the task that runs this."""
         try:
             async with asyncio.TaskGroup() as tasks:
+                tell = self._answering.candidate_event
                 planner = Planner(
                     self._engines.chat,
                     self._answering.prompt_context,
-                    self._answering.candidate_event,
+                    tell,
                     self._engines.clock,
                     tasks,
                     self.now_ms,
+                    DEFAULT_BUDGETS.of_tokens(self._options.max_tokens),
+                    tools=ToolDesk(self._engines.tools, lambda: self._turn_options, tasks, tell, self.now_ms),
+                    early_model=self._engines.early_chat,
                 )
                 self._answering.use(planner)
                 loops = [tasks.create_task(loop) for loop in (self._hearing.run(), self._read(), self._speak())]
@@ -126,7 +137,8 @@ class Conversation(Dialogue):
     def push_audio(self, samples: Samples) -> None:
         """The user's sound as it arrives, float32 [n] mono 24 kHz, on one continuous time line."""
         if not self.closed and samples.size:
-            self._lease.push_audio(samples)
+            hold_ms = self._options.speech_control.input_hold_ms if self._traits.takes_turns else 0
+            self._lease.push_audio(self._hold.push(samples, hold_ms))
             self._hearing.push(samples)
 
     # --- loops ---
@@ -143,4 +155,5 @@ class Conversation(Dialogue):
             for update in output.heard:
                 self._user.reading(update)
             self._agent.output(output)
+            self._speak_unasked()
         raise FrontendError("The front end was closed during the conversation. Start a new one.", retryable=True)

@@ -13,21 +13,27 @@ from kame_core.events import (
     Ducked,
     Event,
     FinalTranscript,
+    FunctionOutputAdded,
     ItemAdded,
     ItemDeleted,
+    ResponseReason,
+    ResponseText,
     Restored,
     Role,
     UserTurnCommitted,
 )
-from kame_core.frontend.base import Floor, SlotLease
+from kame_core.frontend.base import Floor, SlotLease, SpeechOrigin
+from kame_core.function_calls import FunctionCalls
 from kame_core.ids import new_id
 from kame_core.latency import TurnTimeline
 from kame_core.options import ConversationOptions
+from kame_core.phrasing import is_backchannel
 from kame_core.response import Response
 from kame_core.stt.base import Recognizer
 from kame_core.subscription import Subscription
 from kame_core.transcript import Item, Transcript
 from kame_core.turns import Turns
+from kame_core.unasked import Unasked
 from kame_core.user_turn import UserTurn
 
 _MAX_SUBSCRIPTIONS = 16
@@ -62,7 +68,12 @@ class Dialogue:
         self._announced_item_id: str | None = None
         self._demanded: str | None = None
         self._beside = False
+        self._doubtful = False
+        """Speech over a front end that takes turns itself, of which no words are understood yet."""
         self._deferred: _Deferred | None = None
+        self._unanswered_item_id: str | None = None
+        self._functions = FunctionCalls(self.transcript)
+        self._unasked = Unasked()
         turns = Turns(options.turn_detection, observes=self._traits.takes_turns)
         self._user = UserTurn(turns, recognizer, self, self._emit, self.now_ms)
         self._agent = AgentTurn(
@@ -75,7 +86,10 @@ class Dialogue:
             waiting=self._more_may_come,
             on_idle=self._agent_idle,
             on_ended=self._response_ended,
+            on_unspoken=lambda: self._answering.replay(),
+            options=lambda: self._options,
         )
+        self._agent.manual = not self._automatic
         self._answering = Answering(
             self._agent, self._traits, self.transcript, turns, lambda: self._turn_options, self._emit, self.now_ms
         )
@@ -103,6 +117,8 @@ class Dialogue:
         return round((self.clock.now() - self._began_s) * 1000)
 
     def _emit(self, event: Event) -> None:
+        if isinstance(event, ResponseText):
+            self._user.turns.agent_says(event.at_ms, event.delta, opener=event.origin == SpeechOrigin.OPENER)
         for subscription in self._subscriptions:
             subscription.put(event)
 
@@ -117,6 +133,7 @@ class Dialogue:
         """Change the options; they apply from the next turn. Language and voice stay as they were opened."""
         self._options = replace(options, language=self._options.language, voice=self._options.voice)
         self._user.turns.detection = options.turn_detection
+        self._agent.manual = not self._automatic
         if not self._automatic:
             self._drop_opener()
 
@@ -129,6 +146,20 @@ class Dialogue:
         item = Item(item_id or new_id("item"), role, text, "completed", "text")
         previous = self.transcript.add(item, previous_item_id)
         self._emit(ItemAdded(self.now_ms(), item.id, previous, role, text))
+        return item.id
+
+    def add_function_output(
+        self, call_id: str, output: str, item_id: str | None = None, previous_item_id: str | None = None
+    ) -> str:
+        """Tell what came out of a function call and return the item's id; `create_response` then tells the user.
+
+        Raises:
+            InvalidRequestError: there is no such call, it has an output already, the id is taken, or the previous item
+                is not here.
+        """
+        item = self._functions.add_output(call_id, output, item_id, previous_item_id)
+        previous = self.transcript.before(item.id)
+        self._emit(FunctionOutputAdded(self.now_ms(), item.id, previous, call_id, output))
         return item.id
 
     def item(self, item_id: str) -> Item | None:
@@ -144,13 +175,22 @@ class Dialogue:
         self.transcript.delete(item_id)
         self._emit(ItemDeleted(self.now_ms(), item_id))
 
-    def create_response(self, instructions: str = "") -> str:
-        """Answer now, to what was said or typed last; returns the response's id.
+    def create_response(self, instructions: str = "", tool_choice: str = "") -> str:
+        """Answer now, to what was said or typed last, or with what functions gave; returns the response's id.
+
+        After function calls the response comes as soon as the words of the one that made them have been played.
+
+        Args:
+            instructions: what to say or do, in the place of the user's words.
+            tool_choice: for this response; empty: that of the options.
 
         Raises:
             InvalidRequestError: a response is open already.
         """
         if self._agent.response is not None:
+            promised = self._functions.promise(self._agent.response, instructions, tool_choice)
+            if promised is not None:
+                return promised
             raise InvalidRequestError(
                 "A response is in progress. Cancel it or wait until it is done.",
                 code="conversation_already_has_active_response",
@@ -160,16 +200,24 @@ class Dialogue:
                 self._hush()
             self._announce(self._user.item_id)
             self._demanded = instructions
+            self._choose_tool(tool_choice)
             return self._agent.open(on_demand=True).id
-        items = reversed(self.transcript.items())
-        asked = next((item for item in items if item.role == "user" and item.status == "completed"), None)
+        return self._respond(instructions, tool_choice)
+
+    def _choose_tool(self, tool_choice: str) -> None:
+        if tool_choice:
+            self._turn_options = replace(self._turn_options, tool_choice=tool_choice)
+
+    def _respond(self, instructions: str, tool_choice: str, response_id: str = "") -> str:
+        asked, told = self._functions.asked()
         self._begin_turn()
+        self._choose_tool(tool_choice)
         self._hush()
         self._beside = self._user.in_turn and not self._traits.takes_turns
-        response = self._agent.open(on_demand=True)
+        response = self._agent.open(on_demand=True, response_id=response_id)
         self._timeline = self._agent.timeline = TurnTimeline(self.now_ms())
-        if instructions or asked is None:
-            self._answering.answer(None, instructions, on_demand=True)
+        if instructions or asked is None or told:
+            self._answering.answer(None, instructions, on_demand=True, opener=not told)
         else:
             self._answering.answer(asked.id, asked.text, on_demand=True)
         return response.id
@@ -189,7 +237,7 @@ class Dialogue:
             raise InvalidRequestError("There is no such response in progress.", code="response_cancel_not_active")
         self._demanded = None
         self._answering.stop()
-        self._agent.cut("client_cancelled")
+        self._cut("client_cancelled")
 
     def clear_voice(self) -> str | None:
         """Silence the agent at once; returns the response that was being spoken."""
@@ -222,6 +270,9 @@ class Dialogue:
         if self._answers_on:
             self._beside = True
             self._timeline = None
+        elif self._answering.active:  # a front end that takes turns itself goes on until words are understood
+            self._doubtful = True
+            self._timeline = None
         else:
             self._begin_turn()
             self._hush()
@@ -235,9 +286,15 @@ class Dialogue:
         if self._agent.response is None:
             self._agent.timeline = self._timeline
         self._answering.forget_outdated(self._user.text)
-        if self._user.text:  # most partials at a pause are what the settled reading says: nothing is lost by asking now
+        # Most partials at a pause are what the settled reading says: nothing is lost by asking now.
+        if self._user.text and not self._user.turns.echoing:
             self._answering.heard(self._user.text, settled=True)
-        if opener and self._automatic and self._agent.state.policy.opener:
+        if opener:
+            self.opener_due()
+
+    def opener_due(self) -> None:
+        """The pause goes on: now an opener may come."""
+        if not self._answering.active and self._automatic and self._agent.state.policy.opener:
             self._agent.tell(Floor.PAUSE, heard=self._user.text)
 
     def turn_resumed(self) -> None:
@@ -271,7 +328,15 @@ class Dialogue:
         if self._answers_on:
             self._deferred = _Deferred(item_id, text, self._timeline) if self._automatic else None
             return
+        if self._doubtful and demanded is None and is_backchannel(text):
+            self._doubtful = False
+            return
+        if self._doubtful:
+            timeline = self._timeline
+            self._begin_turn()
+            self._timeline = self._agent.timeline = timeline
         self._deferred = None  # the dialogue that is asked about holds it
+        self._unanswered_item_id = None
         if demanded:
             self._answering.answer(None, demanded, on_demand=True)
         elif demanded is not None or self._automatic:
@@ -290,9 +355,17 @@ class Dialogue:
         demanded, self._demanded = self._demanded, None
         if self._answers_on:
             return
+        if self._doubtful and demanded is None:
+            self._doubtful = False
+            return
         self._answering.stop()
+        unanswered = None if self._unanswered_item_id is None else self.transcript.get(self._unanswered_item_id)
+        self._unanswered_item_id = None
         if demanded is not None:
             self._answering.answer(None, demanded, on_demand=bool(demanded))
+        elif unanswered is not None and self._agent.response is None and self._automatic:
+            self._hush()
+            self._answering.answer(unanswered.id, unanswered.text)  # a cough does not take a question back
         elif self._agent.response is not None and not self._traits.takes_turns:
             self._agent.cut("turn_detected")
         else:
@@ -301,8 +374,13 @@ class Dialogue:
 
     def transcript_changed(self, text: str, *, settled: bool) -> None:
         """The user's turn in progress was read anew."""
+        if self._doubtful and text.strip() and not is_backchannel(text):
+            self._begin_turn()
+            self._hush()
         if settled and self._timeline is not None:
             self._timeline.stamp("settled", self.now_ms())
+        if self._doubtful:
+            return
         if not self._answers_on:
             self._answering.heard(text, settled=settled)
         if not self._answering.active:
@@ -321,7 +399,10 @@ class Dialogue:
     def barged_in(self) -> None:
         """The user took the turn."""
         self._deferred = None
-        self._agent.cut("turn_detected")
+        response = self._agent.response
+        unanswered = response is None or not response.answered
+        self._unanswered_item_id = self._answering.asked_item_id if unanswered else None
+        self._cut("turn_detected")
         self._begin_turn()
         self._hush(heard=self._user.text)
 
@@ -339,6 +420,7 @@ class Dialogue:
 
     def _begin_turn(self) -> None:
         self._timeline = self._agent.timeline = None
+        self._doubtful = False
         self._turn_options = self._options
         self._beside = False
         self._answering.begin_turn()
@@ -359,6 +441,14 @@ class Dialogue:
         self._answering.stop()
         self._agent.tell(Floor.LISTEN, heard=heard, policy=policy_of(self._turn_options), new_turn=True)
 
+    def _cut(self, reason: ResponseReason) -> None:
+        """Cut the voice. A response that was promised to follow is opened and cancelled: its client waits for it."""
+        promised = self._functions.take_promise()
+        self._agent.cut(reason)
+        if promised is not None:
+            self._agent.open(on_demand=True, response_id=promised.response_id)
+            self._agent.end("cancelled", reason)
+
     def _drop_opener(self) -> None:
         """No answer is going to follow the opener that was given."""
         if self._answering.active or self._demanded is not None or self._traits.takes_turns:
@@ -369,6 +459,22 @@ class Dialogue:
             self._hush()
 
     # --- the agent's turn ---
+
+    def _speak_unasked(self) -> None:
+        """Greet, or break a long silence, if it is time to; called with every frame of the slot."""
+        if not self._traits.follows_oracle:
+            return  # nothing can be put into its mouth
+        words = self._unasked.due(
+            self.now_ms(),
+            self._options,
+            listened=self._agent.playout.depth_samples > 0,  # with nobody reading, nothing waits to be read
+            user=self._user.in_turn or self._deferred is not None,
+            agent=self._agent.response is not None or self._answering.active,
+        )
+        if words:
+            self._begin_turn()
+            self._hush()
+            self._answering.say(words)
 
     def _more_may_come(self) -> bool:
         return self._user.awaits_final or self._answering.busy
@@ -385,6 +491,10 @@ class Dialogue:
     def _agent_done(self) -> None:
         """What was said beside the agent's turn comes to its right after that."""
         if self._answering.active or self.closed:
+            return
+        promised = self._functions.take_promise()
+        if promised is not None:
+            self._respond(promised.instructions, promised.tool_choice, promised.response_id)
             return
         if self._beside:
             self._begin_turn()

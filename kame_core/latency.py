@@ -1,6 +1,20 @@
 """The time line of a turn: from the end of the user's speech to the first sound of what the oracle knew."""
 
+from collections.abc import Iterable, Sequence
+
 from kame_core.events import TurnTiming
+
+STAMPS = (
+    "pause",
+    "settled",
+    "turn_end",
+    "asked",
+    "first_token",
+    "adopted",
+    "first_audio",
+    "first_oracle_audio",
+)
+"""Moments of a turn, each a field of `TurnTiming` with `_ms` behind it, in the order in which they usually come."""
 
 
 class TurnTimeline:
@@ -21,21 +35,30 @@ class TurnTimeline:
 
     def timing(self, at_ms: int, response_id: str, mode: str) -> TurnTiming:
         """The time line as an event."""
+        after = {
+            f"{name}_ms": None if (stamp := self._stamps.get(name)) is None else stamp - self.speech_end_ms
+            for name in STAMPS
+        }
+        return TurnTiming(at_ms, response_id, mode, **after)
 
-        def after(name: str) -> int | None:
-            stamp = self._stamps.get(name)
-            return None if stamp is None else stamp - self.speech_end_ms
 
-        return TurnTiming(
-            at_ms=at_ms,
-            response_id=response_id,
-            mode=mode,
-            pause_ms=after("pause"),
-            settled_ms=after("settled"),
-            turn_end_ms=after("turn_end"),
-            asked_ms=after("asked"),
-            first_token_ms=after("first_token"),
-            adopted_ms=after("adopted"),
-            first_audio_ms=after("first_audio"),
-            first_oracle_audio_ms=after("first_oracle_audio"),
-        )
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Linear between the nearest ranks; not a number where there are no values."""
+    if not values:
+        return float("nan")
+    ordered = sorted(values)
+    place = (len(ordered) - 1) * percent / 100
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+
+
+def stamps_of(timings: Iterable[TurnTiming]) -> dict[str, list[int]]:
+    """All values there are of each stamp, in ms after the end of speech: what metrics and reports are made of."""
+    collected: dict[str, list[int]] = {name: [] for name in STAMPS}
+    for timing in timings:
+        for name, values in collected.items():
+            value = getattr(timing, f"{name}_ms")
+            if value is not None:
+                values.append(value)
+    return collected

@@ -16,17 +16,41 @@ _BACKCHANNELS = _set(
     "mm hm mhm mm-hm mmhm mm-hmm hmm uh huh uh-huh um ah oh yeah yep yup yes ok okay right sure wow cool nice great "
     "good really exactly indeed aha i see got it all-right alright true"
 )
-_STOPPERS = _set("stop wait no hold quiet enough pause cancel sorry but what why")
+_HALTS = _set("stop wait hold quiet enough pause cancel")
+_STOPPERS = _HALTS | _set("no sorry but what why")
 _OPEN_ENDINGS = _set(
-    "and or but so because if when while that which who whose the a an of in on at to from for with by about into "
-    "than as is are was were be do does did can could will would should my your his her our their this these those "
-    "plus minus times divided multiplied over between per um uh er like well how what where many much you we they he "
-    "she it's there's very just maybe even"
+    "and or but so because if when while which who whose the a an of in on at to from for with by about into "
+    "than as is are was were be do does did can could will would should my your his her our their "
+    "plus minus times divided multiplied over between per um uh er like well how what where why whether whose many "
+    "much you we they he she i it's there's i'm he's she's very really just maybe even only also any some every each "
+    "no not both either until unless although though since under through around without against during among"
 )
+_ASKS_FOR_MORE = _set(
+    "think know guess suppose believe hope wonder wondering want wanted wants need needs told said says mean means "
+    "explain tell telling show give let going trying able about-to called named prefer decided started tried asked"
+)
+"""Verbs that are seldom the last word of a statement: what is thought, wanted or told still comes."""
+_OF_WHAT = _set(
+    "name number capital price population height size weight age meaning example difference rest amount kind sort type "
+    "part end beginning top middle best worst most first last second biggest largest smallest longest oldest author "
+    "colour color temperature distance cost history thing things way reason"
+)
+"""Words that mostly go on: with "of", with what they stand before, or with a clause."""
+_AUXILIARIES = _set("are is was were do does did can could will would should")
+_PERSONS = _set("you we they he she i")
+_STRANDED = _AUXILIARIES | _set("in on at from for with by about into over through be")
+"""They call for more in a statement, but may end a question; so may a person after an auxiliary."""
+_POINTERS = _set("that this these those")
+_BEFORE_CLAUSES = _ASKS_FOR_MORE | _set("me true so sure clear possible likely is was are in on at of for with to from")
+_SUBORDINATORS = _set("if when while because although unless since after before once whenever as")
+_SUBJECTS = _set("i you he she it we they that this there the a an my your his her our their i'm you're it's we're")
+_MAIN_CLAUSE_WORDS = 8
+"""A turn that begins with a subordinate clause and is longer than this has its main clause, most probably."""
 _QUESTION_STARTS = _set(
     "what what's who who's when when's where where's why how how's which whose is are was were do does did can could "
     "will would should has have may convert tell give say please name calculate"
 )
+_WH_WORDS = _set("what what's who who's when's where where's why how how's which whose")
 _SHORT_TURNS = re.compile(
     r"(?:hello|hi|hey|good (?:morning|evening|afternoon|day|night)|thanks|thank you(?: very much)?|bye|goodbye|"
     r"good bye|yes|no|stop|never mind|(?:please )?repeat(?: that)?(?: please)?|say that again(?: please)?|"
@@ -61,19 +85,45 @@ def ending_of(text: str) -> Ending:
         return Ending.UNKNOWN
     if _SHORT_TURNS.fullmatch(" ".join(words)):
         return Ending.FINISHED
+    if any(word in _WH_WORDS for word in words[:-2]) and (
+        words[-1] in _STRANDED or (words[-1] in _PERSONS and words[-2] in _AUXILIARIES)
+    ):
+        return Ending.UNKNOWN  # where are you from, how old are you
     if words[-1] in _OPEN_ENDINGS or text.rstrip().endswith((",", "...", "…", "-")):
         return Ending.OPEN
     if text.rstrip().endswith((".", "?", "!")):
         return Ending.FINISHED
-    if len(words) >= 3 and words[0] in _QUESTION_STARTS:
+    if _only_subordinate(words):
+        return Ending.OPEN
+    asks = words[0] in _QUESTION_STARTS
+    if words[-1] in _POINTERS:  # "i think that ...", but: who told you that?
+        return Ending.OPEN if words[-2:-1] and words[-2] in _BEFORE_CLAUSES else Ending.UNKNOWN
+    if words[-1] in _ASKS_FOR_MORE or (words[-1] == "me" and words[-2:-1] != ["about"]):
+        return Ending.UNKNOWN if asks and words[0] in _WH_WORDS else Ending.OPEN
+    if words[-1] in _OF_WHAT:
+        return Ending.UNKNOWN
+    if asks and len(words) >= 3:
         return Ending.FINISHED
     return Ending.UNKNOWN
+
+
+def _only_subordinate(words: list[str]) -> bool:
+    """The main clause has not begun, as in: if it rains tomorrow."""
+    if len(words) < 2 or words[0] not in _SUBORDINATORS or words[1] not in _SUBJECTS:
+        return False
+    subjects = sum(word in _SUBJECTS for word in words)
+    return len(words) <= _MAIN_CLAUSE_WORDS and subjects < 3 and not any(word in _WH_WORDS for word in words[1:])
 
 
 def is_backchannel(text: str) -> bool:
     """Only listener's noises ("mm-hm", "yeah", "okay"), four words at most."""
     words = words_of(text)
     return 0 < len(words) <= 4 and all(word in _BACKCHANNELS for word in words)
+
+
+def says_stop(text: str) -> bool:
+    """One of its words means stop and hardly anything else."""
+    return any(word in _HALTS for word in words_of(text))
 
 
 def takes_the_turn(text: str) -> bool:

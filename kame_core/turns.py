@@ -7,8 +7,27 @@ conversation. What a decision means for a front end that takes turns itself is t
 from dataclasses import dataclass
 from enum import StrEnum
 
+from kame_core.echo_guard import EchoGuard
 from kame_core.options import TurnDetection
-from kame_core.phrasing import Ending, ending_of, is_backchannel, takes_the_turn, words_of
+from kame_core.phrasing import Ending, ending_of, is_backchannel, says_stop, takes_the_turn, words_of
+from kame_core.turn_decisions import (
+    BargeIn,
+    Decision,
+    Duck,
+    OpenerDue,
+    Paused,
+    Restore,
+    Resumed,
+    SettleNow,
+    SpeechBegan,
+    TurnDropped,
+    TurnEnded,
+    Unduck,
+)
+
+_LAST_WORDS = 3
+_PROMPT_READINGS = 2
+"""So often in a row a pause has to find the words read already before what they sound like then is relied on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +36,28 @@ class Endpointing:
 
     pause_ms: int = 160
     """A pause this long may be the end: the transcript is settled, an opener may come."""
+    late_opener_ms: int = 360
+    """The opener comes so late where the speaker went on over one in this turn: he hesitates."""
+    unsettled_opener_ms: int = 380
+    """... and so late where words that sound open are not settled by then: the last ones may just not be read yet."""
+    open_opener_ms: int = 900
+    """... and so late into words that sound as if more came."""
     finished_ms: int = 320
     """Ends a turn whose words sound finished."""
-    unknown_ms: int = 640
-    open_ms: int = 1400
+    unknown_ms: int = 880
+    """... a turn of which its words do not tell: most pauses within a turn are shorter."""
+    open_ms: int = 1800
     """Ends a turn whose words sound as if more came ("and ...")."""
     wordless_ms: int = 900
     """Ends a turn of which no word was understood (yet)."""
+    hesitant: float = 1.4
+    """The pause that ends a turn grows by this with every pause the speaker has made in it, ..."""
+    most_hesitant: float = 2.0
+    """... up to this."""
+    surely_ended: float = 0.7
+    """Recognisers with an opinion: from this probability on the turn is over as if its words sounded finished."""
+    surely_open: float = 0.3
+    """... and up to this one it goes on as if they sounded open."""
     opener_voiced_ms: int = 350
     """Speech shorter than this, with no word understood, gets no opener: it may be a cough."""
     wordless_voiced_ms: int = 250
@@ -32,79 +66,18 @@ class Endpointing:
     """Speech over the agent this long takes the turn."""
     backchannel_voiced_ms: int = 900
     """... unless it is only a backchannel, which may last this long."""
+    early_ms: int = 1000
+    """Speech that begins in the first second of an answer is most often the turn going on after all: it takes the turn
+    after so little:"""
+    early_voiced_ms: int = 360
+    unanswered_voiced_ms: int = 200
+    """... and after this where the answer is not heard yet."""
+    guarded_voiced_ms: int = 1500
+    """... while an echo of the agent is possible, and no word tells."""
     overlap_pause_ms: int = 190
     """A pause this long ends a short remark over the agent."""
     commit_tail_ms: int = 300
     """Voice that goes on after the client ended the turn belongs to that turn for so long: the last window's echo."""
-
-
-# --- decisions ---
-
-
-@dataclass(frozen=True, slots=True)
-class SpeechBegan:
-    """The user begins a turn (again: after `Paused`, see `Resumed`); beside the agent where that is not interrupted."""
-
-    onset_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Paused:
-    """The user paused, perhaps at the end of the turn."""
-
-    speech_end_ms: int
-    opener: bool
-    """There was enough speech to answer with an opener."""
-
-
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    """The user goes on with the same turn: an opener given meanwhile was a backchannel."""
-
-
-@dataclass(frozen=True, slots=True)
-class TurnEnded:
-    """The user's turn is over."""
-
-    speech_end_ms: int
-    text: str
-    """As understood so far; a better reading may still come."""
-
-
-@dataclass(frozen=True, slots=True)
-class TurnDropped:
-    """What had begun was no turn."""
-
-    kind: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Duck:
-    """The user speaks over the agent: lower the voice while it is unclear why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Restore:
-    """It was a backchannel or a noise: the agent goes on."""
-
-    kind: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class BargeIn:
-    """The user takes the turn: cut the agent."""
-
-    onset_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class SettleNow:
-    """Ask speech-to-text for its best reading of the remark over the agent."""
-
-
-Decision = SpeechBegan | Paused | Resumed | TurnEnded | TurnDropped | Duck | Restore | BargeIn | SettleNow
 
 
 class Phase(StrEnum):
@@ -140,8 +113,16 @@ class Turns:
         self._settled = False
         self._agent_open = False
         self._beside_agent = False
+        self._answer_ms: int | None = None
         self._remark_at_ms = 0
+        self._remark_voiced_ms = 0
         self._tail_until_ms = 0
+        self._turn_end: float | None = None
+        self._resumptions = 0
+        self._opener_pending = False
+        self._paused_text = ""
+        self._prompt_readings = 0
+        self._echo = EchoGuard()
 
     @property
     def phase(self) -> Phase:
@@ -155,9 +136,26 @@ class Turns:
 
     # --- facts ---
 
+    @property
+    def echoing(self) -> bool:
+        """What was understood of the speech in progress are the agent's own words."""
+        return self._in_speech and self.echoes(self._text, self._onset_ms)
+
+    def echoes(self, text: str, onset_ms: int) -> bool:
+        """Words heard from `onset_ms` on are the agent's own, come back."""
+        return self._echo.echoes(text, onset_ms)
+
     def agent(self, responding: bool) -> None:
         """A response of the agent is open (spoken, or about to be) for a turn that has ended."""
+        if responding != self._agent_open:
+            self._answer_ms = None
         self._agent_open = responding
+
+    def agent_says(self, now_ms: int, text: str, *, opener: bool = False) -> None:
+        """Words of the agent begin to sound."""
+        self._echo.said(now_ms, text)
+        if self._agent_open and not opener and self._answer_ms is None:
+            self._answer_ms = now_ms
 
     def ear(self, now_ms: int, *, speaking: bool, silence_ms: int) -> list[Decision]:
         """The voice detector's state, told every 20–40 ms.
@@ -181,15 +179,27 @@ class Turns:
                 return self._over_agent(now_ms, silence_ms)
         raise AssertionError(self._phase)
 
-    def transcript(self, now_ms: int, text: str, *, settled: bool) -> list[Decision]:
-        """A new reading of the speech in progress, or of the remark just made."""
+    def transcript(self, now_ms: int, text: str, *, settled: bool, turn_end: float | None = None) -> list[Decision]:
+        """A new reading of the speech in progress, or of the remark just made.
+
+        Args:
+            turn_end: the recogniser's own probability that the speaker has finished, where it has an opinion.
+        """
         self._text = text
         self._settled = settled
+        self._turn_end = turn_end
+        silence_ms = max(0, now_ms - self._voiced_end_ms)
         if self._phase is Phase.OVERLAP:
-            return self._over_agent(now_ms, max(0, now_ms - self._voiced_end_ms))
+            return self._over_agent(now_ms, silence_ms)
+        if self._phase is Phase.PAUSE and settled:
+            as_read = words_of(text) == words_of(self._paused_text)
+            self._prompt_readings = self._prompt_readings + 1 if as_read else 0
+            self._paused_text = text
+            return self._late_opener(silence_ms)
         if self._phase is Phase.REMARK and settled:
             self._phase = Phase.SILENT
-            if self._agent_open and self._may_interrupt and takes_the_turn(text):
+            self._judge_remark(now_ms, text)
+            if self._agent_open and self._may_interrupt and self._takes_the_turn(now_ms):
                 return self._barge_in()
         return []
 
@@ -217,16 +227,19 @@ class Turns:
     def _idle(self, now_ms: int, *, speaking: bool, voiced: bool) -> list[Decision]:
         if self._phase is Phase.REMARK and now_ms - self._remark_at_ms > 1500:
             self._phase = Phase.SILENT  # its words never came
+            self._judge_remark(now_ms, self._text)
         if not speaking:
             self._tail_until_ms = 0
         if not voiced or now_ms < self._tail_until_ms:
             return []
+        if self._phase is Phase.REMARK:  # its words did not come in time
+            self._judge_remark(now_ms, self._text)
         self._reset()
         self._onset_ms = self._voiced_end_ms = now_ms
         over_agent = self._agent_open and not self.observes
         if over_agent and self._may_interrupt:
             self._phase = Phase.OVERLAP
-            return [Duck()]
+            return [Duck(lower=not self._echo.suspects(now_ms))]
         self._beside_agent = over_agent
         self._phase = Phase.SPEECH
         return [SpeechBegan(now_ms)]
@@ -239,23 +252,64 @@ class Turns:
         if self._phase is Phase.PAUSE and silence_ms == 0:
             self._phase = Phase.SPEECH
             self._settled = False
+            self._turn_end = None
+            self._resumptions += 1
             return [Resumed()]
         if self._phase is Phase.SPEECH and silence_ms >= times.pause_ms:
             self._phase = Phase.PAUSE
             self._settled = False
-            enough = bool(words_of(self._text)) or self._voiced_ms >= times.opener_voiced_ms
-            decisions.append(Paused(now_ms - silence_ms, enough and not is_backchannel(self._text)))
+            self._paused_text = self._text
+            opener = self._opener_fits()
+            self._opener_pending = not opener
+            decisions.append(Paused(now_ms - silence_ms, opener))
+        if self._phase is Phase.PAUSE:
+            decisions += self._late_opener(silence_ms)
         if self._phase is Phase.PAUSE and silence_ms >= self._endpoint_ms():
-            text = self._text
-            if self._beside_agent and is_backchannel(text):
-                self._reset()
-                decisions.append(TurnDropped("backchannel", text))
-            elif self._is_turn():
-                decisions += self._end_turn(now_ms - silence_ms)
-            else:
-                self._reset()
-                decisions.append(TurnDropped("false_interruption", text))
+            decisions += self._end_pause(now_ms, silence_ms)
         return decisions
+
+    def _opener_fits(self) -> bool:
+        """A word at this pause would not be one into a sentence that obviously goes on."""
+        enough = bool(words_of(self._text)) or self._voiced_ms >= self._endpointing.opener_voiced_ms
+        if not enough or is_backchannel(self._text) or self.echoing:
+            return False
+        if self._resumptions:
+            return False
+        prompt = self._turn_end is not None or self._prompt_readings >= _PROMPT_READINGS
+        return not (prompt and self._sounds_open())  # of a slow recogniser, the last word is one that is not read yet
+
+    def _late_opener(self, silence_ms: int) -> list[Decision]:
+        """The pause has grown, or its words are clear now: is it time for the opener after all?"""
+        times = self._endpointing
+        due_ms = times.late_opener_ms if self._resumptions else 0
+        if not self._settled:
+            due_ms = times.unsettled_opener_ms
+        elif self._sounds_open():
+            due_ms = times.open_opener_ms
+        nothing = not words_of(self._text) or is_backchannel(self._text) or self.echoing
+        if not self._opener_pending or silence_ms < due_ms or nothing:
+            return []
+        self._opener_pending = False
+        return [OpenerDue()]
+
+    def _end_pause(self, now_ms: int, silence_ms: int) -> list[Decision]:
+        text = self._text
+        if self.echoing:
+            self._echo.noticed(now_ms)
+            self._reset()
+            return [TurnDropped("false_interruption", text)]
+        if self._beside_agent and is_backchannel(text):
+            self._reset()
+            return [TurnDropped("backchannel", text)]
+        if self._is_turn():
+            return self._end_turn(now_ms - silence_ms)
+        self._reset()
+        return [TurnDropped("false_interruption", text)]
+
+    def _sounds_open(self) -> bool:
+        if self._turn_end is not None:
+            return self._turn_end <= self._endpointing.surely_open
+        return ending_of(self._text) is Ending.OPEN
 
     def _endpoint_ms(self) -> int:
         """The pause that ends this turn, given what was understood of it."""
@@ -265,9 +319,13 @@ class Turns:
         if not words_of(self._text):
             return times.wordless_ms
         ending = ending_of(self._text)
-        if ending is Ending.FINISHED:
-            return times.finished_ms
-        return times.open_ms if ending is Ending.OPEN else times.unknown_ms
+        if self._turn_end is not None and self._turn_end >= times.surely_ended:
+            ending = Ending.FINISHED
+        elif self._turn_end is not None and self._turn_end <= times.surely_open:
+            ending = Ending.OPEN
+        pause_ms = {Ending.FINISHED: times.finished_ms, Ending.UNKNOWN: times.unknown_ms, Ending.OPEN: times.open_ms}
+        patience = min(times.most_hesitant, times.hesitant**self._resumptions)
+        return min(times.open_ms, round(pause_ms[ending] * patience))
 
     def _is_turn(self) -> bool:
         return bool(words_of(self._text)) or (
@@ -276,27 +334,63 @@ class Turns:
 
     def _over_agent(self, now_ms: int, silence_ms: int) -> list[Decision]:
         times = self._endpointing
-        if not self._agent_open or not self._may_interrupt:  # the agent ended meanwhile: an ordinary turn
+        alone = not self._agent_open or not self._may_interrupt
+        if alone and not self.echoing:  # the agent ended meanwhile: an ordinary turn
             self._beside_agent = self._agent_open
             self._phase = Phase.SPEECH
             return [SpeechBegan(self._onset_ms)]
-        if takes_the_turn(self._text):
+        if self._takes_the_turn(now_ms) or self._takes_by_sound(now_ms):
             return self._barge_in()
-        limit_ms = times.backchannel_voiced_ms if is_backchannel(self._text) else times.barge_in_voiced_ms
-        if self._voiced_end_ms - self._onset_ms >= limit_ms:
-            return self._barge_in()
+        if self.echoing and silence_ms < times.overlap_pause_ms:
+            lowered = not self._echo.suspects(now_ms)
+            self._echo.noticed(now_ms)
+            return [Unduck()] if lowered else []
         if silence_ms >= times.overlap_pause_ms:
-            kind = "backchannel" if self._text or self._voiced_ms >= 150 else "false_interruption"
+            heard = self._text or self._voiced_ms >= 150
+            kind = "backchannel" if heard and not self.echoing else "false_interruption"
             text = self._text
             settled = self._settled
-            self._phase = Phase.SILENT if settled else Phase.REMARK
             self._remark_at_ms = now_ms
+            self._remark_voiced_ms = self._voiced_end_ms - self._onset_ms
+            self._phase = Phase.SILENT if settled else Phase.REMARK
+            if settled:
+                self._judge_remark(now_ms, text)
             return [Restore(kind, text)] if settled else [Restore(kind, text), SettleNow()]
         return []
+
+    def _judge_remark(self, now_ms: int, text: str) -> None:
+        self._echo.sound_ended(now_ms, self._onset_ms, self._remark_voiced_ms, text)
+
+    def _takes_the_turn(self, now_ms: int) -> bool:
+        """By its words, which are not the agent's own come back."""
+        if not takes_the_turn(self._text):
+            return False
+        if self.echoing:  # a person who speaks into the echo: his words come last, and without the agent's among them
+            last = words_of(self._text)[-_LAST_WORDS:]
+            own = self._echo.own(" ".join(last), self._onset_ms)
+            return says_stop(own) or (len(words_of(own)) == _LAST_WORDS and takes_the_turn(own))
+        return not self._echo.armed(now_ms) or takes_the_turn(self._echo.own(self._text, self._onset_ms))
+
+    def _takes_by_sound(self, now_ms: int) -> bool:
+        """By going on for longer than a listener's noise does."""
+        times = self._endpointing
+        limit_ms = times.barge_in_voiced_ms
+        if is_backchannel(self._text):
+            limit_ms = times.backchannel_voiced_ms
+        elif self._answer_ms is None or self._onset_ms <= self._answer_ms:
+            limit_ms = times.unanswered_voiced_ms
+        elif self._onset_ms <= self._answer_ms + times.early_ms:
+            limit_ms = times.early_voiced_ms
+        if self._echo.armed(now_ms) and self._echo.possible(self._onset_ms):
+            if self._echo.suspects(now_ms) or self.echoing:
+                return False
+            limit_ms = times.guarded_voiced_ms
+        return self._voiced_end_ms - self._onset_ms >= limit_ms and not self.echoing
 
     def _barge_in(self) -> list[Decision]:
         self._phase = Phase.SPEECH
         self._agent_open = False
+        self._resumptions = 0
         return [BargeIn(self._onset_ms)]
 
     def _end_turn(self, speech_end_ms: int) -> list[Decision]:
@@ -309,5 +403,8 @@ class Turns:
         self._beside_agent = False
         self._text = ""
         self._settled = False
+        self._turn_end = None
+        self._resumptions = 0
+        self._opener_pending = False
         self._voiced_ms = 0
         self._onset_ms = 0

@@ -17,10 +17,12 @@ from kame_core.hearing import EarState
 from kame_core.ids import new_id
 from kame_core.phrasing import words_of
 from kame_core.stt.base import Recognizer, RecognizerUpdate
-from kame_core.turns import (
+from kame_core.stt.semantic import SemanticUpdate
+from kame_core.turn_decisions import (
     BargeIn,
     Decision,
     Duck,
+    OpenerDue,
     Paused,
     Restore,
     Resumed,
@@ -28,8 +30,9 @@ from kame_core.turns import (
     SpeechBegan,
     TurnDropped,
     TurnEnded,
-    Turns,
+    Unduck,
 )
+from kame_core.turns import Turns
 
 _SETTLE_DEADLINE_MS = 1200
 """How long a turn that is over waits for its settled transcript; then the last partial is taken."""
@@ -43,6 +46,9 @@ class TurnListener(Protocol):
 
     def turn_paused(self, speech_end_ms: int, *, opener: bool) -> None:
         """A pause, perhaps the end of the turn."""
+
+    def opener_due(self) -> None:
+        """The pause goes on: an opener may come now."""
 
     def turn_resumed(self) -> None:
         """The turn goes on after a pause."""
@@ -149,12 +155,14 @@ class UserTurn:
             if update.settled:
                 self._finish(self._ending.speech_end_ms)
             return
-        if self._item_id is not None:
-            if changed:
-                self._emit(PartialTranscript(self._now_ms(), self._item_id, text))
-            if changed or update.settled:
-                self._listener.transcript_changed(text, settled=update.settled)
-        for decision in self.turns.transcript(self._now_ms(), text, settled=update.settled):
+        if self._item_id is not None and changed:
+            self._emit(PartialTranscript(self._now_ms(), self._item_id, text))
+        turn_end = update.turn_end if isinstance(update, SemanticUpdate) else None
+        decisions = self.turns.transcript(self._now_ms(), text, settled=update.settled, turn_end=turn_end)
+        # An echo of the agent is nobody's question; and what is asked is asked before anything is decided.
+        if self._item_id is not None and (changed or update.settled) and not self.turns.echoing:
+            self._listener.transcript_changed(text, settled=update.settled)
+        for decision in decisions:
             self._decide(decision)
         if self._remark_open and update.settled and self._item_id is None:
             self._next_utterance()
@@ -182,6 +190,8 @@ class UserTurn:
                 self._settled = False
                 self._recognizer.flush()
                 self._listener.turn_paused(speech_end_ms, opener=opener)
+            case OpenerDue():
+                self._listener.opener_due()
             case Resumed():
                 self._settled = False
                 self._listener.turn_resumed()
@@ -189,19 +199,22 @@ class UserTurn:
                 self._end(speech_end_ms, by_client=False)
             case TurnDropped(kind, _):
                 self._drop(kind)
-            case Duck():
+            case Duck(lower):
                 if self._ending is not None:  # said beside a response that the client asked for meanwhile
                     self._finish(self._ending.speech_end_ms)
                 if self._remark_open:
                     self._next_utterance()
-                self._overlapping = True
-                self._listener.overlap_began()
+                if lower:
+                    self._overlapping = True
+                    self._listener.overlap_began()
             case Restore(kind, text):
                 self._remark_open = True
                 self._end_overlap()
                 self._emit(UserTurnDropped(self._now_ms(), new_id("item"), _kind(kind), text))
                 if self._settled:
                     self._next_utterance()
+            case Unduck():
+                self._end_overlap()
             case SettleNow():
                 self._recognizer.flush()
             case BargeIn(onset_ms):
@@ -254,7 +267,7 @@ class UserTurn:
     def _finish(self, speech_end_ms: int) -> None:
         item_id, text = self._item_id, self._text
         self._ending = None
-        if item_id is None or not words_of(text):
+        if item_id is None or not words_of(text) or self.turns.echoes(text, self._began_ms):
             self._drop("false_interruption")
             return
         self._item_id = None

@@ -1,7 +1,7 @@
 """What one conversation may ask of the chat model, and what it has asked so far."""
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kame_core.backend.prompt import DEFAULT_PROMPT_CHARS
 from kame_core.errors import ChatModelError
@@ -26,8 +26,23 @@ class PlannerBudgets:
     first_token_deadline_s: float = 8.0
     deadline_s: float = 20.0
 
+    def of_tokens(self, tokens: int | None) -> "PlannerBudgets":
+        """The same with at most so many tokens for a conversation; None: as they are."""
+        if tokens is None:
+            return self
+        return replace(self, tokens_per_conversation=min(tokens, self.tokens_per_conversation))
+
 
 DEFAULT_BUDGETS = PlannerBudgets()
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What one conversation has asked and spent; tokens are estimated where the model does not say."""
+
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
 
 
 class Ledger:
@@ -40,7 +55,7 @@ class Ledger:
     def __init__(self, budgets: PlannerBudgets) -> None:
         self._budgets = budgets
         self._asked_s: deque[float] = deque(maxlen=budgets.requests_per_minute + 1)
-        self._spent_tokens = 0
+        self._account = Account()
         self._failures = 0
         self._rest_until_s = float("-inf")
 
@@ -57,7 +72,7 @@ class Ledger:
                 code="llm_rate_limited",
                 retryable=True,
             )
-        if self._spent_tokens >= share * self._budgets.tokens_per_conversation:
+        if self._account.input_tokens + self._account.output_tokens >= share * self._budgets.tokens_per_conversation:
             return ChatModelError(
                 "This conversation has used up its tokens. Start a new one, or raise the tokens per conversation.",
                 code="llm_rate_limited",
@@ -68,10 +83,21 @@ class Ledger:
     def asked(self, now_s: float) -> None:
         """A request was made."""
         self._asked_s.append(now_s)
+        self._account = replace(self._account, requests=self._account.requests + 1)
 
-    def spent(self, tokens: int) -> None:
+    @property
+    def account(self) -> Account:
+        """All there was so far."""
+        return self._account
+
+    def spent(self, input_tokens: int, output_tokens: int) -> None:
         """A request cost this."""
-        self._spent_tokens += tokens
+        before = self._account
+        self._account = replace(
+            before,
+            input_tokens=before.input_tokens + input_tokens,
+            output_tokens=before.output_tokens + output_tokens,
+        )
 
     def succeeded(self) -> None:
         """The model answered."""

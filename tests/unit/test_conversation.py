@@ -109,9 +109,9 @@ def test_openers_can_be_switched_off() -> None:
 def test_going_on_after_the_opener_makes_it_a_backchannel() -> None:
     async def scene(studio: Studio) -> None:
         await studio.listen(0.5)
-        await studio.say(say("what is two plus three"))
-        await studio.listen(0.3)
-        await studio.say(say("and then times four"))
+        await studio.say(say("my garden is rather small"))
+        await studio.listen(0.1)
+        await studio.say(say("and full of roses"))
         ended = await studio.listen_until(ResponseEnded, count=2)
         first, last = studio.all(ResponseEnded)
         assert (first.status, first.reason) == ("cancelled", "turn_detected")
@@ -120,13 +120,13 @@ def test_going_on_after_the_opener_makes_it_a_backchannel() -> None:
         assert ended.status == "completed"
         assert spoken_text(studio, ended.response_id, "oracle") == "Paris is the capital of France."
         assert len(studio.all(SpeechStarted)) == 1
-        assert studio.one(FinalTranscript).text == "what is two plus three and then times four"
+        assert studio.one(FinalTranscript).text == "my garden is rather small and full of roses"
         assert studio.one(UserTurnCommitted).item_id == studio.one(FinalTranscript).item_id
 
     in_studio(
         scene,
         chat=ScriptedChatModel(Answer(first_token_delay_s=0.8)),
-        stt=ScriptedSpeechToText("what is two plus three and then times four", word_s=0.25),
+        stt=ScriptedSpeechToText("my garden is rather small and full of roses", word_s=0.3),
     )
 
 

@@ -185,7 +185,13 @@ DETECTIONS = (
     None,
 )
 OPTIONS = st.builds(
-    ConversationOptions, st.sampled_from(Mode), turn_detection=st.sampled_from(DETECTIONS), opener=st.booleans()
+    ConversationOptions,
+    st.sampled_from(Mode),
+    turn_detection=st.sampled_from(DETECTIONS),
+    opener=st.booleans(),
+    greeting=st.sampled_from(("", "Good morning, how can I help?")),
+    idle_prompt=st.sampled_from(("", "Are you still there?")),
+    idle_after_s=st.just(2.0),
 )
 CHOOSE = st.builds(Choose, OPTIONS)
 CLIENT = st.sampled_from("type create instruct cancel clear_voice commit clear_input delete detach attach".split())

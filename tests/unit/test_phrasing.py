@@ -54,3 +54,42 @@ def test_content_takes_the_turn(text: str) -> None:
 def test_one_content_word_alone_is_not_enough(text: str) -> None:
     assert not takes_the_turn(text)
     assert not is_backchannel(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "can you explain why",
+        "if it rains tomorrow",
+        "when i was young",
+        "i would like to know",
+        "she told me that",
+        "please tell me",
+        "i am going to",
+        "we went there because",
+        "what happens when you",
+    ],
+)
+def test_words_that_call_for_more_sound_open(text: str) -> None:
+    assert ending_of(text) is Ending.OPEN
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "who told you that",
+        "what is the name",
+        "i like this",
+        "in my opinion the best",
+        "where are you from",
+        "how old are you",
+        "if it rains tomorrow what will you do",
+    ],
+)
+def test_words_that_may_go_on_or_not_tell_nothing(text: str) -> None:
+    assert ending_of(text) is Ending.UNKNOWN
+
+
+@pytest.mark.parametrize("text", ["when was the war won", "why did it rain", "if it rains what should we wear", "stop"])
+def test_a_whole_turn_is_not_open_whatever_it_begins_with(text: str) -> None:
+    assert ending_of(text) is not Ending.OPEN

@@ -531,6 +531,21 @@ class TestBudgets:
         assert error is not None
         assert (error.code, error.retryable) == ("llm_rate_limited", True)
 
+    def test_all_that_was_asked_and_spent_is_on_the_account(self) -> None:
+        async def script(desk: Desk) -> None:
+            desk.planner.turn_ended("first")
+            await desk.at(1000)
+            desk.planner.new_turn()
+            desk.planner.turn_ended("second")
+            await desk.at(1100)
+            desk.planner.stop()  # before its first word: its prompt is paid for all the same
+            account = desk.planner.account
+            assert account.requests == 2
+            assert account.output_tokens == 20
+            assert account.input_tokens > 100
+
+        play(script, ScriptedChatModel(Answer(usage=Usage(100, 20))))
+
     def test_tokens_per_conversation(self) -> None:
         async def script(desk: Desk) -> None:
             for number in range(4):

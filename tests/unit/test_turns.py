@@ -5,20 +5,21 @@ from dataclasses import dataclass, field
 import pytest
 
 from kame_core.options import TurnDetection
-from kame_core.turns import (
+from kame_core.turn_decisions import (
     BargeIn,
     Decision,
     Duck,
+    OpenerDue,
     Paused,
-    Phase,
     Restore,
     Resumed,
     SettleNow,
     SpeechBegan,
     TurnDropped,
     TurnEnded,
-    Turns,
+    Unduck,
 )
+from kame_core.turns import Phase, Turns
 
 
 @dataclass
@@ -62,6 +63,16 @@ ADAPTIVE = TurnDetection()
 
 def scene(detection: TurnDetection | None = ADAPTIVE, *, observes: bool = False) -> Scene:
     return Scene(Turns(detection, observes=observes))
+
+
+def over_an_answer(detection: TurnDetection | None = ADAPTIVE) -> Scene:
+    """In the midst of a long answer, when an echo canceller has long converged."""
+    talk = scene(detection)
+    talk.turns.agent(True)
+    for _ in range(12):
+        talk.hush(448)
+        talk.turns.agent_says(talk.now_ms, " blah")
+    return talk
 
 
 def pause_that_ended(text: str, settled: bool = True) -> int:
@@ -128,7 +139,7 @@ def test_going_on_after_a_pause_is_the_same_turn() -> None:
     talk.hush(256)
     talk.read("what is two plus three", settled=True)
     talk.hush(640)
-    assert talk.kinds() == [SpeechBegan, Paused, Resumed, Paused, TurnEnded]
+    assert talk.kinds() == [SpeechBegan, Paused, Resumed, Paused, OpenerDue, TurnEnded]
 
 
 def test_a_fixed_pause_overrules_the_adaptive_one() -> None:
@@ -142,8 +153,7 @@ def test_a_fixed_pause_overrules_the_adaptive_one() -> None:
 
 
 def test_speech_over_the_agent_ducks_at_once_and_two_content_words_take_the_turn() -> None:
-    talk = scene()
-    talk.turns.agent(True)
+    talk = over_an_answer()
     talk.speak(320)
     assert talk.kinds() == [Duck]
     talk.read("what about")
@@ -152,8 +162,7 @@ def test_speech_over_the_agent_ducks_at_once_and_two_content_words_take_the_turn
 
 
 def test_long_speech_over_the_agent_takes_the_turn_without_words() -> None:
-    talk = scene()
-    talk.turns.agent(True)
+    talk = over_an_answer()
     talk.speak(800)
     assert talk.kinds() == [Duck, BargeIn]
     assert talk.at(BargeIn) - talk.at(Duck) <= 600
@@ -161,8 +170,7 @@ def test_long_speech_over_the_agent_takes_the_turn_without_words() -> None:
 
 @pytest.mark.parametrize("text", ["mm-hm", "yeah", "uh huh", "okay right"])
 def test_a_backchannel_restores_the_voice(text: str) -> None:
-    talk = scene()
-    talk.turns.agent(True)
+    talk = over_an_answer()
     talk.speak(384)
     talk.read(text)
     talk.hush(256)
@@ -174,8 +182,7 @@ def test_a_backchannel_restores_the_voice(text: str) -> None:
 
 
 def test_a_long_drawn_backchannel_is_none_after_900_ms() -> None:
-    talk = scene()
-    talk.turns.agent(True)
+    talk = over_an_answer()
     talk.speak(320)
     talk.read("mm-hm")
     talk.speak(480)
@@ -185,8 +192,7 @@ def test_a_long_drawn_backchannel_is_none_after_900_ms() -> None:
 
 
 def test_stop_understood_after_the_voice_came_back_still_stops_it() -> None:
-    talk = scene()
-    talk.turns.agent(True)
+    talk = over_an_answer()
     talk.speak(288)
     talk.hush(256)
     assert talk.kinds() == [Duck, Restore, SettleNow]
@@ -197,8 +203,7 @@ def test_stop_understood_after_the_voice_came_back_still_stops_it() -> None:
 
 
 def test_the_remark_is_forgotten_when_its_words_do_not_matter() -> None:
-    talk = scene()
-    talk.turns.agent(True)
+    talk = over_an_answer()
     talk.speak(288)
     talk.hush(256)
     talk.read("mm-hm", settled=True)
@@ -208,8 +213,7 @@ def test_the_remark_is_forgotten_when_its_words_do_not_matter() -> None:
 
 
 def test_speech_goes_on_as_a_turn_when_the_agent_ends_meanwhile() -> None:
-    talk = scene()
-    talk.turns.agent(True)
+    talk = over_an_answer()
     talk.speak(192)
     talk.turns.agent(False)
     talk.speak(640)
@@ -217,8 +221,7 @@ def test_speech_goes_on_as_a_turn_when_the_agent_ends_meanwhile() -> None:
 
 
 def test_without_interruption_the_agent_is_left_alone() -> None:
-    talk = scene(TurnDetection(interrupt_response=False))
-    talk.turns.agent(True)
+    talk = over_an_answer(TurnDetection(interrupt_response=False))
     talk.speak(1600)
     talk.read("what is the capital of france")
     talk.hush(640)
@@ -226,8 +229,7 @@ def test_without_interruption_the_agent_is_left_alone() -> None:
 
 
 def test_a_backchannel_beside_an_agent_that_is_not_interrupted_is_no_turn() -> None:
-    talk = scene(TurnDetection(interrupt_response=False))
-    talk.turns.agent(True)
+    talk = over_an_answer(TurnDetection(interrupt_response=False))
     talk.speak(640)
     talk.read("mm-hm okay")
     talk.hush(1600)
@@ -238,8 +240,7 @@ def test_a_backchannel_beside_an_agent_that_is_not_interrupted_is_no_turn() -> N
 
 
 def test_speech_over_the_agent_takes_nothing_once_interrupting_was_switched_off() -> None:
-    talk = scene()
-    talk.turns.agent(True)
+    talk = over_an_answer()
     talk.speak(192)
     talk.turns.detection = TurnDetection(interrupt_response=False)
     talk.speak(1600)
@@ -273,3 +274,199 @@ def test_manual_turns_end_by_commit_only() -> None:
     decisions = talk.turns.commit(talk.now_ms)
     assert [type(decision) for decision in decisions] == [TurnEnded]
     assert talk.turns.commit(talk.now_ms) == []
+
+
+def with_a_prompt_recogniser() -> Scene:
+    """Two turns have shown that its partials hold every word when a pause is noticed."""
+    talk = scene()
+    for _ in range(2):
+        talk.speak(960)
+        talk.read("where is the cat")
+        talk.hush(192)
+        talk.read("where is the cat", settled=True)
+        talk.hush(640)
+    talk.log.clear()
+    return talk
+
+
+def test_no_opener_into_words_that_sound_open_until_the_pause_is_long() -> None:
+    talk = with_a_prompt_recogniser()
+    talk.speak(960)
+    talk.read("what is the capital of")
+    talk.hush(192)
+    assert not paused(talk).opener
+    talk.hush(96)
+    talk.read("what is the capital of", settled=True)
+    talk.hush(512)
+    assert OpenerDue not in talk.kinds()
+    talk.hush(256)
+    assert talk.kinds()[-1] is OpenerDue
+    assert 900 <= talk.silence_ms <= 1100
+
+
+def test_what_a_slow_recogniser_has_read_so_far_holds_no_opener_back() -> None:
+    talk = scene()
+    talk.speak(960)
+    talk.read("what is the capital of")
+    talk.hush(192)
+    assert paused(talk).opener
+
+
+def test_the_opener_comes_with_the_reading_that_completes_the_words() -> None:
+    talk = with_a_prompt_recogniser()
+    talk.speak(960)
+    talk.read("what is the capital of")
+    talk.hush(288)
+    talk.read("what is the capital of france", settled=True)
+    assert talk.kinds() == [SpeechBegan, Paused, OpenerDue]
+
+
+def test_a_recogniser_that_is_slow_to_settle_holds_no_opener_back() -> None:
+    talk = with_a_prompt_recogniser()
+    talk.speak(960)
+    talk.read("what is the capital of")
+    talk.hush(448)
+    assert talk.kinds() == [SpeechBegan, Paused, OpenerDue]
+
+
+def test_who_went_on_over_an_opener_gets_the_next_one_later() -> None:
+    talk = scene()
+    talk.speak(960)
+    talk.read("i want a table for two")
+    talk.hush(192)
+    assert paused(talk).opener
+    talk.speak(320)
+    talk.read("i want a table for two and a chair")
+    talk.hush(192)
+    assert not paused(talk).opener
+    talk.read("i want a table for two and a chair", settled=True)
+    talk.hush(128)
+    assert OpenerDue not in talk.kinds()
+    talk.hush(96)
+    assert talk.kinds()[-1] is OpenerDue
+
+
+def paused(talk: Scene) -> Paused:
+    decision = talk.last(Paused)
+    assert isinstance(decision, Paused)
+    return decision
+
+
+def test_a_speaker_who_pauses_often_is_given_more_time() -> None:
+    waits = []
+    for pauses in range(3):
+        talk = scene()
+        for _ in range(pauses):
+            talk.speak(640)
+            talk.hush(320)
+        talk.speak(640)
+        talk.hush(224)
+        talk.read("we went to the lake yesterday", settled=True)
+        talk.hush(2500)
+        ended = talk.last(TurnEnded)
+        assert isinstance(ended, TurnEnded)
+        waits.append(talk.at(TurnEnded) - ended.speech_end_ms)
+    assert waits == sorted(set(waits))
+    assert waits[-1] <= 1_900
+
+
+@pytest.mark.parametrize(
+    ("turn_end", "least_ms", "most_ms"), [(0.9, 320, 360), (0.5, 880, 920), (0.1, 1800, 1850), (None, 880, 920)]
+)
+def test_a_recognisers_own_opinion_overrules_the_wording(turn_end: float | None, least_ms: int, most_ms: int) -> None:
+    talk = scene()
+    talk.speak(1600)
+    talk.hush(224)
+    talk._note(talk.turns.transcript(talk.now_ms, "the weather was nice", settled=True, turn_end=turn_end))
+    talk.hush(3000)
+    ended = talk.last(TurnEnded)
+    assert isinstance(ended, TurnEnded)
+    assert least_ms <= talk.at(TurnEnded) - ended.speech_end_ms <= most_ms
+
+
+def test_an_opinion_counts_for_its_own_pause_only() -> None:
+    talk = scene()
+    talk.speak(960)
+    talk._note(talk.turns.transcript(talk.now_ms, "the weather was nice", settled=False, turn_end=0.05))
+    talk.hush(256)
+    talk.speak(320)
+    talk.read("the weather was nice yesterday", settled=True)
+    talk.hush(1500)
+    assert talk.kinds()[-1] is TurnEnded
+
+
+def test_going_on_before_the_answer_is_heard_takes_the_turn_back_at_once() -> None:
+    talk = scene()
+    talk.turns.agent(True)
+    talk.speak(288)
+    assert talk.kinds() == [Duck, BargeIn]
+
+
+def test_going_on_in_the_first_second_of_an_answer_takes_the_turn_sooner_than_later_on() -> None:
+    early, late = over_an_answer(), over_an_answer()
+    early.turns.agent(False)
+    early.turns.agent(True)
+    early.turns.agent_says(early.now_ms, " So")
+    early.hush(320)
+    for talk in (early, late):
+        talk.speak(800)
+        assert talk.kinds() == [Duck, BargeIn]
+    assert early.at(BargeIn) - early.at(Duck) < late.at(BargeIn) - late.at(Duck)
+
+
+def first_words() -> Scene:
+    """The agent's first words in this conversation: no echo canceller has converged."""
+    talk = scene()
+    talk.turns.agent(True)
+    for word in ("let", "me", "tell", "you"):
+        talk.hush(352)
+        talk.turns.agent_says(talk.now_ms, f" {word}")
+    return talk
+
+
+def test_in_the_first_seconds_sound_alone_does_not_take_the_turn() -> None:
+    talk = first_words()
+    talk.speak(1200)
+    assert talk.kinds() == [Duck]
+    talk.speak(640)
+    assert talk.kinds() == [Duck, BargeIn]
+
+
+def test_in_the_first_seconds_words_take_it_that_are_not_the_agents() -> None:
+    talk = first_words()
+    talk.speak(320)
+    talk.read("tell you")
+    assert BargeIn not in talk.kinds()
+    talk.read("no wait please")
+    assert talk.kinds()[-1] is BargeIn
+
+
+def test_an_echo_gives_the_voice_back_while_it_lasts_and_later_ones_do_not_lower_it() -> None:
+    talk = first_words()
+    talk.speak(320)
+    talk.read("tell you")
+    assert [kind for kind in talk.kinds() if kind is not Duck] == [Unduck]
+    talk.turns.agent_says(talk.now_ms, " something")
+    talk.speak(320)
+    talk.read("tell you something")
+    talk.speak(1600)
+    talk.hush(320)
+    assert BargeIn not in talk.kinds()
+    restore = talk.last(Restore)
+    assert isinstance(restore, Restore)
+    assert restore.kind == "false_interruption"
+    talk.read("tell you something", settled=True)
+    talk.turns.agent_says(talk.now_ms, " about")
+    talk.speak(320)
+    assert talk.last(Duck) == Duck(lower=False)
+
+
+def test_an_echo_that_outlasts_the_agent_is_no_turn() -> None:
+    talk = first_words()
+    talk.speak(320)
+    talk.read("tell you")
+    talk.turns.agent(False)
+    talk.speak(320)
+    talk.hush(2500)
+    assert TurnEnded not in talk.kinds()
+    assert SpeechBegan not in talk.kinds()

@@ -25,6 +25,9 @@ class Notes:
     def turn_paused(self, speech_end_ms: int, *, opener: bool) -> None:
         self.log.append("paused")
 
+    def opener_due(self) -> None:
+        self.log.append("opener due")
+
     def turn_resumed(self) -> None:
         self.log.append("resumed")
 
@@ -63,6 +66,13 @@ class Side:
         self.user = UserTurn(self.turns, self.recognizer, self.notes, self.events.append, lambda: self.now_ms)
         self._silence_ms = 0
 
+    def hear_an_answer(self) -> None:
+        """The agent is in the midst of a long one."""
+        self.turns.agent(True)
+        for _ in range(12):
+            self.now_ms += 448
+            self.turns.agent_says(self.now_ms, " blah")
+
     def speak(self, duration_ms: int) -> None:
         for _ in range(duration_ms // 32):
             self.now_ms += 32
@@ -83,7 +93,7 @@ async def test_a_turn_waits_for_its_settled_transcript() -> None:
     side = Side()
     side.speak(960)
     side.read("what is two plus")
-    side.hush(1600)
+    side.hush(2000)
     assert side.notes.log == ["began", "paused", "ended"]
     side.read("what is two plus three", settled=True)
     assert side.notes.finals == ["what is two plus three"]
@@ -117,7 +127,7 @@ async def test_going_on_while_the_transcript_is_awaited_is_still_the_same_turn()
     side = Side()
     side.speak(960)
     side.read("what is the capital")
-    side.hush(800)
+    side.hush(960)
     assert side.notes.log == ["began", "paused", "ended"]
     side.speak(640)
     side.hush(200)
@@ -173,7 +183,7 @@ async def test_a_cough_after_a_turn_that_never_settles_does_not_lose_its_words()
 
 async def test_a_remark_that_was_never_settled_is_no_part_of_the_next_turn() -> None:
     side = Side()
-    side.turns.agent(True)
+    side.hear_an_answer()
     side.speak(288)
     side.read("mm-hm")
     side.hush(320)
@@ -186,7 +196,7 @@ async def test_a_remark_that_was_never_settled_is_no_part_of_the_next_turn() -> 
 
 async def test_taking_back_a_remark_gives_the_voice_back() -> None:
     side = Side()
-    side.turns.agent(True)
+    side.hear_an_answer()
     side.speak(160)
     side.user.clear()
     assert side.notes.log == ["overlap", "restored"]
@@ -208,7 +218,7 @@ async def test_speech_beside_a_response_that_was_asked_for_before_the_transcript
     side.speak(960)
     side.read("what is two plus three")
     side.hush(400)
-    side.turns.agent(True)
+    side.hear_an_answer()
     side.speak(800)
     assert side.notes.finals == ["what is two plus three"]
     assert side.notes.log[-1] == "barge-in"
