@@ -72,7 +72,7 @@ async def test_an_open_door_is_pointed_out() -> None:
 async def test_missing_page_files_are_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     class EmptyPages(Pages):
         def __init__(self, version: str, examples: tuple[str, ...]) -> None:
-            super().__init__(version, examples, tmp_path)
+            super().__init__(version, examples, root=tmp_path)
 
     monkeypatch.setattr("app.doctor.Pages", EmptyPages)
     page = (await examine(make_settings(), RealClock(), NoEngines()))[1]
