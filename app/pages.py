@@ -203,6 +203,8 @@ class Pages:
             posixpath.splitext(posixpath.basename(path))[0]: json.loads(self.static.text(path))
             for path in self.static.under("i18n")
         }
+        if DEFAULT_LANGUAGE not in self._texts:
+            raise FileNotFoundError(f"static/i18n/{DEFAULT_LANGUAGE}.json is missing")
         self._environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(root / "templates"),
             autoescape=True,
