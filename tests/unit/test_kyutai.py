@@ -1,0 +1,454 @@
+"""Speech-to-text inside the moshi front end: one codec pass for both, and whole conversations on it."""
+
+import asyncio
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from kame_core.audio import FRAME_SAMPLES, Samples, silence
+from kame_core.clock import VirtualClock, run_virtual
+from kame_core.engines import Engines
+from kame_core.errors import SpeechToTextError
+from kame_core.events import CandidateStarted, FinalTranscript, PartialTranscript, ResponseStarted, SpeechStopped
+from kame_core.frontend.base import SlotInput, SlotOptions, SlotOutput
+from kame_core.frontend.host import LocalHost
+from kame_core.frontend.moshi.checkpoint import LoadedCheckpoint, load_checkpoint
+from kame_core.frontend.moshi.config import CheckpointError
+from kame_core.frontend.moshi.engine import MoshiEngine
+from kame_core.frontend.moshi.files import locate_checkpoint
+from kame_core.frontend.moshi.load import MoshiOptions, load_moshi
+from kame_core.frontend.moshi.oracle_lm import build_oracle_lm
+from kame_core.frontend.moshi.sampling import GREEDY
+from kame_core.options import ConversationOptions
+from kame_core.registry import ConversationRegistry
+from kame_core.stt.base import RecognizerUpdate
+from kame_core.stt.kyutai import KyutaiRecognizer, KyutaiSpeechToText
+from kame_core.stt.kyutai_files import KyutaiFiles, locate_kyutai, parse_kyutai_config
+from kame_core.stt.kyutai_model import KyutaiModel
+from kame_core.stt.kyutai_words import WordStream
+from kame_core.vad import SileroModel
+from kame_core.workers import InlineWorkers
+from tests.support.chat import ScriptedChatModel
+from tests.support.speech import say
+from tests.support.studio import Studio
+from tests.support.tiny_kyutai import DELAY, MIMI, TOKENIZER, WEIGHTS, build_kyutai
+from tests.support.tiny_moshi import PAD_ID, build_mimi, build_moshi, build_tokenizer
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A front end's checkpoint, and one for speech-to-text trained with the same codec."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    return build_moshi(root / "moshi"), build_kyutai(root / "kyutai")
+
+
+@pytest.fixture(scope="module")
+def moshi(folders: tuple[Path, Path]) -> LoadedCheckpoint:
+    files = locate_checkpoint(str(folders[0]))
+    assert files is not None
+    return load_checkpoint(files, device="cpu", dtype=torch.float32)
+
+
+@pytest.fixture
+def kyutai(folders: tuple[Path, Path], tmp_path: Path) -> Path:
+    """A copy that may be spoiled."""
+    return Path(shutil.copytree(folders[1], tmp_path / "kyutai"))
+
+
+def located(folder: Path) -> KyutaiFiles:
+    files = locate_kyutai(str(folder))
+    assert files is not None
+    return files
+
+
+def loaded(folder: Path) -> KyutaiModel:
+    return KyutaiModel(located(folder), CPU, torch.float32)
+
+
+def noise(ticks: int) -> list[Samples]:
+    random = np.random.default_rng(3)
+    return [random.uniform(-0.3, 0.3, FRAME_SAMPLES).astype(np.float32) for _ in range(ticks)]
+
+
+# --- one codec for both ---
+
+
+@pytest.fixture
+def stt(folders: tuple[Path, Path]) -> KyutaiSpeechToText:
+    return KyutaiSpeechToText(loaded(folders[1]))
+
+
+def talk(engine: MoshiEngine, sound: list[Samples]) -> list[SlotOutput]:
+    engine.open(0, SlotOptions(seed=1))
+    outputs = [engine.step([SlotInput(0, frame)])[0] for frame in sound]
+    engine.close(0)
+    engine.shutdown()
+    return outputs
+
+
+def test_the_front_end_says_the_same_whether_somebody_listens_or_not(
+    moshi: LoadedCheckpoint, stt: KyutaiSpeechToText, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = noise(25)
+    alone = talk(MoshiEngine(moshi, 2, sampling=GREEDY), sound)
+    engine = MoshiEngine(moshi, 2, sampling=GREEDY, listener=stt.listen(moshi.mimi, 2))
+    encode, encoded = moshi.mimi.encode, []
+
+    def count(pcm: Tensor) -> Tensor:
+        encoded.append(pcm.shape)
+        return encode(pcm)
+
+    monkeypatch.setattr(moshi.mimi, "encode", count)
+    heard = talk(engine, sound)
+    assert len(encoded) == len(sound)  # one pass for both
+    assert [out.text for out in heard] == [out.text for out in alone]
+    assert all(np.array_equal(one.voice, other.voice) for one, other in zip(heard, alone, strict=True))
+
+
+def test_an_encode_at_32_codebooks_begins_with_that_at_8() -> None:
+    mimi = build_mimi(32)
+    sound = torch.from_numpy(np.concatenate(noise(12)))[None, None]
+    codes = []
+    for codebooks in (8, 32):
+        mimi.set_num_codebooks(codebooks)
+        with torch.no_grad(), mimi.streaming(1):
+            codes.append(torch.cat([mimi.encode(frame) for frame in torch.split(sound, FRAME_SAMPLES, 2)], 2))
+    few, many = codes
+    assert many.shape[1] == 32
+    assert torch.equal(few, many[:, :8])
+
+
+# --- whole conversations ---
+
+
+@dataclass
+class Room:
+    """Conversations in virtual time on one moshi front end with ears."""
+
+    moshi: LoadedCheckpoint
+    stt: KyutaiSpeechToText
+    chat: ScriptedChatModel = field(default_factory=ScriptedChatModel)
+    codes: list[list[int]] = field(default_factory=list)
+    """First codebook of all slots, tick by tick."""
+
+    def run(self, scene: "Scene") -> None:
+        run_virtual(lambda clock: self._main(clock, scene))
+
+    async def _main(self, clock: VirtualClock, scene: "Scene") -> None:
+        listener = self.stt.listen(self.moshi.mimi, 2)
+        hear = listener.hear
+
+        def overhear(codes: Tensor, spare_s: float) -> dict[int, tuple[RecognizerUpdate, ...]]:
+            self.codes.append(codes[:, 0, 0].tolist())
+            return hear(codes, 10.0)  # as on a machine with time to spare
+
+        listener.hear = overhear  # type: ignore[method-assign]
+        engine = MoshiEngine(self.moshi, 2, listener=listener)
+        host = LocalHost.inline(engine, clock)
+        engines = Engines(host, self.stt, SileroModel(), self.chat, clock, InlineWorkers())
+        try:
+            async with ConversationRegistry(engines) as registry:
+                await scene(self, registry, clock)
+            assert host.free == 2
+        finally:
+            await engines.aclose()
+
+    def words(self, slot: int) -> str:
+        """All that a listener with ideal ears would have written."""
+        stream = WordStream(self.moshi.tokenizer, frozenset({0, PAD_ID}))
+        for tick, codes in enumerate([*self.codes, [0, 0]]):
+            stream.push(tick, codes[slot])
+        return stream.text()
+
+
+class Scene:
+    """What happens in a room; called once."""
+
+    async def __call__(self, room: Room, registry: ConversationRegistry, clock: VirtualClock) -> None:
+        raise NotImplementedError
+
+
+class OneQuestion(Scene):
+    async def __call__(self, room: Room, registry: ConversationRegistry, clock: VirtualClock) -> None:
+        studio = Studio(await registry.open(ConversationOptions()), registry, clock)
+        await studio.listen(0.5)
+        await studio.say(say("what is the capital of france"))
+        await studio.listen(2.0)
+        final = studio.one(FinalTranscript)
+        assert final.text == room.words(0)
+        assert len(final.text) > 5
+        partials = [event.text for event in studio.all(PartialTranscript)]
+        assert partials[-1] == final.text
+        assert len(partials) > 1
+        stopped = studio.one(SpeechStopped)
+        assert stopped.at_ms - stopped.speech_end_ms < 640  # it was foreseen; by such words alone it would be 880
+        assert final.at_ms == stopped.at_ms  # all was read before
+        asked = [call.text for call in room.chat.calls]
+        assert final.text in asked[-1]
+        assert studio.all(CandidateStarted)
+
+
+class TwoAtOnce(Scene):
+    """Two users; then a third in the place of the first."""
+
+    async def __call__(self, room: Room, registry: ConversationRegistry, clock: VirtualClock) -> None:
+        studios = [Studio(await registry.open(ConversationOptions()), registry, clock) for _ in range(2)]
+        sounds = [say("what is the capital of france"), say("seven times eight", rate=120)]
+        size = max(sound.size for sound in sounds) + 2 * 24_000
+        await asyncio.gather(
+            *(
+                studio.say(np.concatenate([silence(6_000), sound, silence(size - sound.size)]))
+                for studio, sound in zip(studios, sounds, strict=True)
+            )
+        )
+        finals = [studio.one(FinalTranscript).text for studio in studios]
+        assert finals == [room.words(0), room.words(1)]
+        assert finals[0] != finals[1]
+        await studios[0].conversation.aclose()
+        room.codes.clear()
+        third = Studio(await registry.open(ConversationOptions()), registry, clock)
+        await third.say(np.concatenate([silence(12_000), sounds[1], silence(48_000)]))
+        assert third.one(FinalTranscript).text == room.words(0)
+
+
+class TwoTurns(Scene):
+    async def __call__(self, room: Room, registry: ConversationRegistry, clock: VirtualClock) -> None:
+        studio = Studio(await registry.open(ConversationOptions()), registry, clock)
+        for text in ("what is the capital of france", "and of spain"):
+            await studio.listen(0.6)
+            await studio.say(say(text))
+            await studio.listen(2.0)
+        finals = [event.text for event in studio.all(FinalTranscript)]
+        assert len(finals) == 2
+        assert "".join(finals).replace(" ", "") == room.words(0).replace(" ", "")
+        assert studio.all(ResponseStarted)
+
+
+@pytest.mark.parametrize("scene", [OneQuestion(), TwoAtOnce(), TwoTurns()], ids=lambda scene: type(scene).__name__)
+def test_a_conversation_is_understood_by_what_its_front_end_hears(
+    moshi: LoadedCheckpoint, stt: KyutaiSpeechToText, scene: Scene
+) -> None:
+    Room(moshi, stt).run(scene)
+
+
+# --- recognisers ---
+
+
+class Told:
+    """Stands where the listener stands; notes the names of what it is told."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def tell(self, slot: int, what: Any) -> None:
+        assert slot == 3
+        self.names.append(getattr(what, "func", what).__name__)
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def recognizer(told: Told) -> KyutaiRecognizer:
+    made = KyutaiRecognizer(told)  # type: ignore[arg-type]
+    made.attach(3)
+    return made
+
+
+def test_the_slot_is_told_of_speech_pauses_and_turns(recognizer: KyutaiRecognizer, told: Told) -> None:
+    window = silence(768)
+    for _ in range(10):
+        recognizer.push(window)
+    recognizer.flush()
+    for _ in range(3):  # the rest of the pause's beginning
+        recognizer.push(window)
+    assert told.names == ["listen", "flush"]
+    for _ in range(10):
+        recognizer.push(window)
+    assert told.names == ["listen", "flush", "resume"]
+    recognizer.flush()
+    recognizer.commit()
+    recognizer.push(window)
+    assert told.names == ["listen", "flush", "resume", "flush", "commit", "listen"]
+
+
+async def test_a_closed_recogniser_tells_nothing_and_ends_its_updates(recognizer: KyutaiRecognizer, told: Told) -> None:
+    await recognizer.aclose()
+    await recognizer.aclose()
+    recognizer.push(silence(768))
+    recognizer.flush()
+    assert told.names == []
+    assert [update async for update in recognizer.updates()] == []
+
+
+async def test_nothing_can_be_opened_without_a_front_end_or_in_a_strange_language(
+    stt: KyutaiSpeechToText, moshi: LoadedCheckpoint
+) -> None:
+    with pytest.raises(SpeechToTextError, match="moshi front end"):
+        await stt.open("en")
+    listener = stt.listen(moshi.mimi, 1)
+    for language in ("en", "fr-CA", "auto", ""):
+        await (await stt.open(language)).aclose()
+    with pytest.raises(SpeechToTextError, match="en and fr") as refused:
+        await stt.open("de-DE")
+    assert refused.value.code == "unsupported_language"
+    listener.shutdown()
+    await stt.aclose()
+    await stt.aclose()
+    with pytest.raises(SpeechToTextError):
+        await stt.open("en")
+
+
+# --- loading ---
+
+
+async def test_a_front_end_is_loaded_with_ears(folders: tuple[Path, Path], stt: KyutaiSpeechToText) -> None:
+    loaded_moshi = await load_moshi(MoshiOptions(str(folders[0]), "cpu", 1), lambda _: None, 60.0, stt)
+    try:
+        await (await stt.open("en")).aclose()
+        lease = await loaded_moshi.host.lease(SlotOptions())
+        await lease.aclose()
+    finally:
+        await loaded_moshi.host.aclose()
+
+
+def test_a_model_tells_what_it_is(folders: tuple[Path, Path]) -> None:
+    model = loaded(folders[1])
+    assert model.foresees_turn_ends
+    assert model.config.delay_frames == DELAY
+
+
+PUBLISHED: dict[str, Any] = {
+    "card": 2048,
+    "n_q": 32,
+    "dep_q": 0,
+    "delays": [0] * 33,
+    "dim": 2048,
+    "hidden_scale": 4.125,
+    "causal": True,
+    "layer_scale": None,
+    "max_period": 100_000.0,
+    "gating": "silu",
+    "norm": "rms_norm_f32",
+    "positional_embedding": "rope",
+    "depformer_dim": 1024,
+    "depformer_num_heads": 16,
+    "depformer_num_layers": 6,
+    "depformer_dim_feedforward": None,
+    "depformer_multi_linear": True,
+    "depformer_pos_emb": "none",
+    "depformer_weights_per_step": True,
+    "conditioners": {},
+    "cross_attention": False,
+    "model_type": "stt",
+}
+"""What the configurations of Kyutai's two models have in common."""
+
+
+@pytest.mark.parametrize(
+    ("own", "tensors", "delay_frames"),
+    [
+        (
+            {
+                "text_card": 8000,
+                "num_heads": 16,
+                "num_layers": 16,
+                "context": 750,
+                "extra_heads_num_heads": 4,
+                "extra_heads_dim": 6,
+                "tokenizer_name": "tokenizer_en_fr_audio_8000.model",
+                "stt_config": {"audio_delay_seconds": 0.5, "audio_silence_prefix_seconds": 0.0},
+            },
+            135,
+            6,
+        ),
+        (
+            {
+                "text_card": 4000,
+                "num_heads": 32,
+                "num_layers": 48,
+                "context": 375,
+                "tokenizer_name": "tokenizer_en_audio_4000.model",
+                "stt_config": {"audio_delay_seconds": 2.5, "audio_silence_prefix_seconds": 1.0},
+            },
+            323,
+            31,
+        ),
+    ],
+    ids=["stt-1b-en_fr-candle", "stt-2.6b-en"],
+)
+def test_the_published_models_have_as_many_tensors_as_their_files(
+    own: dict[str, Any], tensors: int, delay_frames: int
+) -> None:
+    config = parse_kyutai_config(json.dumps({**PUBLISHED, **own}))
+    lm = build_oracle_lm(config.lm, device="meta", dtype=torch.bfloat16, oracle=False)
+    assert len(lm.state_dict()) == tensors
+    assert config.delay_frames == delay_frames
+
+
+def test_a_truncated_file_is_said(kyutai: Path) -> None:
+    path = kyutai / WEIGHTS
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=WEIGHTS):
+        loaded(kyutai)
+
+
+def test_weights_of_another_shape_are_said(kyutai: Path) -> None:
+    weights = load_file(kyutai / WEIGHTS)
+    weights["text_linear.weight"] = weights["text_linear.weight"][:-1].clone()
+    save_file(weights, kyutai / WEIGHTS)
+    with pytest.raises(CheckpointError, match=r"text_linear\.weight"):
+        loaded(kyutai)
+
+
+def test_a_configuration_that_no_model_can_be_built_from_is_said(tmp_path: Path) -> None:
+    folder = build_kyutai(tmp_path / "odd", num_legs=4)
+    with pytest.raises(CheckpointError, match="num_legs"):
+        loaded(folder)
+
+
+def test_a_tokenizer_of_another_checkpoint_is_said(kyutai: Path) -> None:
+    (kyutai / TOKENIZER).write_bytes(build_tokenizer(byte_fallback=True))
+    with pytest.raises(CheckpointError, match="tokens"):
+        loaded(kyutai)
+
+
+def test_a_model_trained_with_another_codec_is_refused(
+    tmp_path: Path, moshi: LoadedCheckpoint, folders: tuple[Path, Path]
+) -> None:
+    other = build_kyutai(tmp_path / "other", build_mimi(seed=5))
+    with pytest.raises(CheckpointError, match=f"codebooks in {MIMI} differ"):
+        loaded(other).listen(moshi.mimi, 1)
+    poor = build_mimi(4)
+    with pytest.raises(CheckpointError, match="codebooks of"):
+        loaded(folders[1]).listen(poor, 1)
+    loaded(folders[1]).listen(moshi.mimi, 1).shutdown()
+
+
+def test_older_names_of_the_same_codec_are_known(kyutai: Path, moshi: LoadedCheckpoint) -> None:
+    weights = load_file(kyutai / MIMI)
+    save_file({name.replace("embedding_sum", "embed_sum"): tensor for name, tensor in weights.items()}, kyutai / MIMI)
+    loaded(kyutai).listen(moshi.mimi, 1).shutdown()
+
+
+def test_attention_weights_in_one_piece_are_loaded(kyutai: Path, moshi: LoadedCheckpoint) -> None:
+    weights = load_file(kyutai / WEIGHTS)
+    fused = {
+        name.replace("in_projs.0.weight", "in_proj_weight").replace("out_projs.0.weight", "out_proj.weight"): tensor
+        for name, tensor in weights.items()
+    }
+    assert fused.keys() != weights.keys()
+    save_file(fused, kyutai / WEIGHTS)
+    loaded(kyutai)
