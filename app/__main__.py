@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the process's exit code."""
     flags = vars(parser().parse_args(arguments))
     command = flags.pop("command")
+    weights = flags.pop("weights", None)
+    if weights is not None and command != "doctor":
+        print("--weights goes with doctor; to serve with a checkpoint use --moshi-weights.", file=sys.stderr)
+        return EXIT_BAD_SETTINGS
     try:
         settings = load_settings(flags)
     except SettingsError as error:
@@ -44,8 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     configure_logging(settings.log_level, as_json=settings.log_json)
     try:
         if command == "doctor":
-            from app.doctor import diagnose
+            from app.doctor import diagnose, diagnose_weights
 
+            if weights is not None:
+                return diagnose_weights(weights)
             return asyncio.run(diagnose(settings))
         return serve(settings)
     except KameError as error:
@@ -92,12 +98,12 @@ def why_not_listening(settings: Settings, error: OSError) -> str:
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     from aiohttp import web
 
-    from app.application import ROOM, create_app
+    from app.application import CALLS, ROOM, create_app
 
-    stop = asyncio.Event()
+    stop, leave = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGINT, stop.set)
+    loop.add_signal_handler(signal.SIGTERM, lambda: stop.set() if leave.is_set() else leave.set())
 
     app = create_app(settings)
     room = app[ROOM]
@@ -110,7 +116,10 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     print(f"KAME voice: {settings.public_url or f'http://{shown_host(host)}:{port}'}", flush=True)
     telling = asyncio.create_task(_tell_when_ready(room))
     try:
-        await stop.wait()
+        await _either(stop, leave)
+        if not stop.is_set() and app[CALLS].count:
+            print(f"Taking no more calls; waiting {settings.drain_s:.0f} s at most for those there are.", flush=True)
+            await _either(stop, app[CALLS].drain(settings.drain_s))
     finally:
         stop_showing()
         print("Closing.", flush=True)
@@ -122,6 +131,17 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
                 await runner.cleanup()
         except TimeoutError:
             logging.getLogger("app").warning("not everything closed within %.0f s", SHUTDOWN_DEADLINE_S)
+
+
+async def _either(stop: asyncio.Event, other: asyncio.Event | Coroutine[None, None, None]) -> None:
+    """Wait for one of two things."""
+    work: Coroutine[None, None, object] = other.wait() if isinstance(other, asyncio.Event) else other
+    waiting: list[asyncio.Task[object]] = [asyncio.create_task(stop.wait()), asyncio.create_task(work)]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
 
 
 class _Progress:

@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import textwrap
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,12 +15,14 @@ from app.engines import EngineRoom, Part, PartState
 from app.loaders import Loaders
 from app.pages import Pages
 from app.settings import Settings
-from kame_core.audio import SAMPLE_RATE_HZ, Samples, level_dbfs, resample, silence
+from kame_core.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ, Samples, level_dbfs, resample, silence
 from kame_core.clock import Clock, RealClock
 from kame_core.errors import KameError
 
 if TYPE_CHECKING:
     from kame_core.engines import Engines
+    from kame_core.stt.base import RecognizerUpdate
+    from kame_core.stt.kyutai import SlotRecognizer
     from kame_core.tts.base import TextToSpeech
 
 PHRASE = "What is two plus three?"
@@ -48,8 +50,35 @@ async def diagnose(settings: Settings, loaders: Loaders | None = None) -> int:
     if bad:
         print(f"\nThis server could not serve: look at {', '.join(bad)}.")
         return 1
-    print(f"\nAll is well. Start with: make run, then open {settings.shown_url}")
+    run = "run-gpu" if settings.frontend == "moshi" else "run"
+    print(f"\nAll is well. Start with: make {run}, then open {settings.shown_url}")
     return 0
+
+
+def diagnose_weights(location: str) -> int:
+    """Check a checkpoint of the moshi front end by its headers alone. Returns 0 where it can be loaded, else 1."""
+    print(f"Reading the headers of {location}.\n", flush=True)
+    finding = examine_weights(location)
+    print(table([finding]))
+    return 0 if finding.fine else 1
+
+
+def examine_weights(location: str) -> Finding:
+    """What the headers of a checkpoint's files tell, good or bad, never an error."""
+    try:
+        from kame_core.frontend.moshi.headers import check_checkpoint
+    except ImportError as error:
+        text = f"This needs packages that are not installed ({error.name}). Run: make run-gpu"
+        return Finding("Checkpoint", location, False, text)
+    try:
+        report = check_checkpoint(location)
+    except KameError as error:
+        return Finding("Checkpoint", location, False, error.user_message)
+    kind = "KAME: it follows an LLM." if report.trained_for_oracle else "Moshi."
+    width = "8 bit" if report.quantized else "16 bit"
+    size = f"{len(report.weights.tensors)} tensors, {report.memory_bytes() / 1e9:.1f} GB in {width}"
+    text = " ".join([f"{kind} {size}{', with LoRA' if report.lora else ''}.", *report.problems])
+    return Finding("Checkpoint", location, not report.problems, text, " ".join(report.notes))
 
 
 async def examine(settings: Settings, clock: Clock, loaders: Loaders | None = None) -> list[Finding]:
@@ -107,25 +136,51 @@ async def _speak(tts: "TextToSpeech", spoken: list[Samples]) -> str:
 async def _recognise(engines: "Engines", language: str, spoken: list[Samples]) -> str:
     if not spoken:
         return "Not tried, as there is no voice to listen to."
+    from kame_core.stt.kyutai import SlotRecognizer
+
     recognizer = await engines.stt.open(language)
     try:
         sound = resample(np.concatenate(spoken), SAMPLE_RATE_HZ, recognizer.sample_rate_hz)
+        if isinstance(recognizer, SlotRecognizer):
+            return await _recognise_in_slot(engines, recognizer, sound)
         piece = recognizer.sample_rate_hz // 50
         for start in range(0, sound.size, piece):
             recognizer.push(sound[start : start + piece])
         recognizer.flush()
-        began_s = time.monotonic()
-        async for update in recognizer.updates():
-            if update.fault is not None:
-                raise update.fault
-            if update.settled:
-                took_ms = (time.monotonic() - began_s) * 1000
-                if not update.text.strip():
-                    raise KameError("It understood nothing of a clear sentence.", code="stt_deaf")
-                return f'Tried: heard "{update.text.strip()}" in {took_ms:.0f} ms.'
-        raise KameError("It ended without an answer.", code="stt_silent")
+        return await _settled(recognizer.updates())
     finally:
         await recognizer.aclose()
+
+
+async def _recognise_in_slot(engines: "Engines", recognizer: "SlotRecognizer", sound: Samples) -> str:
+    """By a recogniser that listens inside the front end, in whose own time the sound has to come."""
+    from kame_core.frontend.base import SlotOptions
+
+    lease = await engines.frontend.lease(SlotOptions())
+    try:
+        recognizer.attach(lease.slot)
+        outputs = lease.outputs()
+        for start in range(0, sound.size, FRAME_SAMPLES):
+            await anext(outputs)
+            lease.push_audio(sound[start : start + FRAME_SAMPLES])
+            recognizer.push(sound[start : start + FRAME_SAMPLES])
+        recognizer.flush()
+        return await _settled(update async for output in outputs for update in output.heard)
+    finally:
+        await lease.aclose()
+
+
+async def _settled(updates: "AsyncIterator[RecognizerUpdate]") -> str:
+    began_s = time.monotonic()
+    async for update in updates:
+        if update.fault is not None:
+            raise update.fault
+        if update.settled:
+            took_ms = (time.monotonic() - began_s) * 1000
+            if not update.text.strip():
+                raise KameError("It understood nothing of a clear sentence.", code="stt_deaf")
+            return f'Tried: heard "{update.text.strip()}" in {took_ms:.0f} ms.'
+    raise KameError("It ended without an answer.", code="stt_silent")
 
 
 async def _ask(engines: "Engines") -> str:

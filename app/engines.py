@@ -17,6 +17,8 @@ from kame_core.errors import KameError, UnavailableError
 from kame_core.workers import ThreadWorkers
 
 if TYPE_CHECKING:  # these bring in onnxruntime, openai, ctranslate2: imported on a worker, behind the first page
+    from kame_core.backend.base import ChatModel
+    from kame_core.backend.tools import Toolbox
     from kame_core.engines import Engines
     from kame_core.tts.base import TextToSpeech
 
@@ -26,6 +28,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 LOAD_DEADLINE_S = 120.0
+MODEL_DEADLINE_S = 4500.0
+"""For a speech-to-speech model of many gigabytes that has to be fetched first."""
 CLOSE_DEADLINE_S = 2.5
 HEARING_THREADS = 2
 """Voice detection takes 0.2 ms for each 32 ms of a call."""
@@ -98,6 +102,10 @@ class EngineRoom:
         self.engines: Engines | None = None
         """There as soon as every part is ready."""
         self.tts: TextToSpeech | None = None
+        self.early_chat: ChatModel | None = None
+        """A cheaper language model for partial transcripts."""
+        self.tools: Toolbox | None = None
+        """Python functions that the language model may have called."""
         self.voices: frozenset[str] = frozenset()
         """Names a client may ask for."""
         self.languages: frozenset[str] = frozenset()
@@ -106,7 +114,9 @@ class EngineRoom:
             parse_ice_servers(settings.ice_servers),
             turn_secret=settings.turn_secret.get_secret_value() if settings.turn_secret else "",
             relay_only=settings.ice_transport_policy == "relay",
+            public_address=settings.public_address,
         )
+        """What works of it, as soon as that was tried; see `app/relay.py`."""
         self._parts = {name: Part(name, title) for name, title in TITLES.items()}
         self._listeners: list[Callable[[Part], None]] = []
         self._settled = asyncio.Event()
@@ -217,8 +227,18 @@ class EngineRoom:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._guard("ice", loaders.load_ice(self)))
                 tasks.create_task(self._guard("tts", self._load_voice(loaders, voice)))
-                frontend = tasks.create_task(self._guard("frontend", loaders.load_frontend(self, voice)))
-                hearing = tasks.create_task(self._guard("stt", loaders.load_stt(self)))
+                big = self.settings.frontend == "moshi"
+                frontend = tasks.create_task(
+                    self._guard(
+                        "frontend",
+                        loaders.load_frontend(self, voice),
+                        MODEL_DEADLINE_S if big else LOAD_DEADLINE_S,
+                    )
+                )
+                fetched = self.settings.stt == "kyutai"
+                hearing = tasks.create_task(
+                    self._guard("stt", loaders.load_stt(self), MODEL_DEADLINE_S if fetched else LOAD_DEADLINE_S)
+                )
                 chat = tasks.create_task(self._guard("llm", loaders.load_llm(self)))
             await self.import_modules("kame_core.registry", "app.protocol.realtime")  # a call needs them at once
             host, ears, brain = frontend.result(), hearing.result(), chat.result()
@@ -227,8 +247,16 @@ class EngineRoom:
 
                 stt, vad = ears
                 self.engines = Engines(
-                    frontend=host, stt=stt, vad=vad, chat=brain, clock=self.clock, hearing=self._hearing
+                    frontend=host,
+                    stt=stt,
+                    vad=vad,
+                    chat=brain,
+                    clock=self.clock,
+                    hearing=self._hearing,
+                    early_chat=self.early_chat,
                 )
+                if self.tools is not None:
+                    self.engines.tools = self.tools
         finally:
             if not voice.done():
                 voice.cancel()
@@ -244,14 +272,14 @@ class EngineRoom:
             if not voice.done():
                 voice.set_result(self.tts)
 
-    async def _guard(self, name: str, loading: Coroutine[Any, Any, T]) -> T | None:
+    async def _guard(self, name: str, loading: Coroutine[Any, Any, T], deadline_s: float = LOAD_DEADLINE_S) -> T | None:
         try:
-            async with asyncio.timeout(LOAD_DEADLINE_S):
+            async with asyncio.timeout(deadline_s):
                 return await loading
         except KameError as error:
             self.set(name, state=PartState.FAILED, progress=None, why=error.user_message)
         except TimeoutError:
-            self.set(name, state=PartState.FAILED, why=f"It did not load within {LOAD_DEADLINE_S:.0f} s.")
+            self.set(name, state=PartState.FAILED, why=f"It did not load within {deadline_s:.0f} s.")
         except Exception as error:
             log.exception("loading %s failed", name)
             self.set(

@@ -1,19 +1,25 @@
 """How each part is chosen and loaded. All of it runs behind the first page; what is slow, on workers."""
 
 import asyncio
+import importlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from app.speech_loaders import load_kyutai, load_transcription, load_voice, texts_at_once
 from kame_core.errors import KameError, UnavailableError
 
 if TYPE_CHECKING:  # these bring in onnxruntime, openai, ctranslate2
     from app.engines import EngineRoom
     from kame_core.backend.base import ChatModel
+    from kame_core.backend.llm import LlmSettings, OpenAIChatModel
+    from kame_core.backend.offline import OfflineResponder
+    from kame_core.backend.tools import Toolbox
     from kame_core.engines import Engines
     from kame_core.frontend.base import FrontendHost
     from kame_core.stt.base import SpeechToText
+    from kame_core.stt.kyutai import KyutaiSpeechToText
     from kame_core.tts.base import TextToSpeech
     from kame_core.vad import SileroModel
 
@@ -26,13 +32,16 @@ class Loaders:
     and raises a `KameError` where it cannot be had.
     """
 
+    _listening: "asyncio.Future[KyutaiSpeechToText | None] | None" = None
+    """Speech-to-text that listens to the front end, which waits for it; None where it failed."""
+
     async def load_ice(self, room: "EngineRoom") -> None:
         """WebRTC, and which STUN and TURN servers it uses."""
         await room.import_modules("app.webrtc.peer", "app.webrtc.tracks")
         servers = [url for server in room.ice.servers for url in server.urls]
         usable = [url for server in room.ice.for_server(0.0) for url in server.urls]
         relayed = any(url.startswith("turn") for url in usable)
-        if room.ice.relay_only and not relayed:
+        if room.ice.relay_only and not relayed and not room.settings.cloudflare_turn_key:
             raise UnavailableError(
                 "KAME_ICE_TRANSPORT_POLICY is relay, but KAME_ICE_SERVERS has no TURN server with credentials. "
                 "Add one, or set the policy to all."
@@ -51,21 +60,7 @@ class Loaders:
 
     async def load_tts(self, room: "EngineRoom") -> "TextToSpeech":
         """The voice."""
-        await room.import_modules("kame_core.tts.espeak")
-        from kame_core.tts.espeak import DEFAULT_VOICE, EspeakTextToSpeech
-
-        voice = room.settings.voice or DEFAULT_VOICE
-        tts = EspeakTextToSpeech(voice)
-        room.own(tts.aclose)
-        room.voices = frozenset(await tts.voices())
-        async for _ in tts.speak("ready"):  # loads the voice, and fails here rather than in a call
-            pass
-        room.ready_part(
-            "tts",
-            f"espeak-ng {voice}",
-            why="It is embedded: small, quick, everywhere; clear rather than beautiful.",
-        )
-        return tts
+        return await load_voice(room)
 
     async def load_frontend(self, room: "EngineRoom", voice: "asyncio.Future[TextToSpeech | None]") -> "FrontendHost":
         """What hears and speaks; `voice` comes when the text-to-speech is there, None where it failed."""
@@ -84,18 +79,77 @@ class Loaders:
                 better="Set KAME_FRONTEND to auto for answers.",
             )
             return echo
+        if room.settings.frontend == "moshi":
+            return await self._moshi(room)
         await room.import_modules("kame_core.frontend.reflex")
         from kame_core.frontend.reflex import reflex_host
 
         tts = await voice
         if tts is None:
             raise UnavailableError("It cannot speak without text-to-speech; see there.")
-        host = await reflex_host(tts, capacity)
+        host = await reflex_host(tts, capacity, parallel=texts_at_once(room.settings, tts))
         room.own(host.aclose)
         room.ready_part("frontend", "reflex", why=f"It is embedded and needs no GPU; {capacity} calls at once.")
         return host
 
+    async def _moshi(self, room: "EngineRoom") -> "FrontendHost":
+        """A speech-to-speech model; imports torch, which nothing else does."""
+        try:
+            await room.import_modules("kame_core.frontend.moshi.load")
+        except UnavailableError as error:
+            raise UnavailableError(
+                f"The moshi front end needs packages that are not here ({error.__cause__}). Start with: make run-gpu",
+                code="package_missing",
+            ) from error
+        from kame_core.frontend.moshi.generation import Guidance, GuidanceMode
+        from kame_core.frontend.moshi.load import MoshiOptions, load_moshi
+
+        settings, loop = room.settings, asyncio.get_running_loop()
+
+        def tell(progress: float | None) -> None:
+            loop.call_soon_threadsafe(lambda: room.set("frontend", progress=progress))
+
+        room.set("frontend", choice="moshi", why=f"Loading {settings.moshi_weights}.")
+        options = MoshiOptions(
+            settings.moshi_weights,
+            settings.moshi_device,
+            settings.moshi_slots,
+            Guidance(GuidanceMode(settings.moshi_guidance), settings.moshi_guidance_weight),
+            settings.moshi_clone_oracle,
+        )
+        stt = await self._listener() if settings.stt == "kyutai" else None
+        loaded = await load_moshi(options, tell, FETCH_DEADLINE_S, stt)
+        room.own(loaded.host.aclose)
+        better = []
+        if not loaded.in_real_time:
+            better.append("That is slower than real time, so speech breaks up: use an NVIDIA GPU, or a smaller model.")
+        if not loaded.trained_for_oracle:
+            better.append("These weights were not trained to follow an LLM; SakanaAI/kame's were.")
+        room.ready_part(
+            "frontend",
+            "moshi",
+            why=f"{settings.moshi_weights} runs on {loaded.device} in {loaded.dtype}: {loaded.host.capacity} calls at "
+            f"once, {loaded.times.p95_ms:.0f} ms for each 80 ms of sound.",
+            better=" ".join(better),
+        )
+        return loaded.host
+
     # --- speech-to-text ---
+
+    def _listener(self) -> "asyncio.Future[KyutaiSpeechToText | None]":
+        if self._listening is None:
+            self._listening = asyncio.get_running_loop().create_future()
+        return self._listening
+
+    async def _kyutai(self, room: "EngineRoom") -> "SpeechToText":
+        listening = self._listener()
+        try:
+            stt = await load_kyutai(room, FETCH_DEADLINE_S)
+            listening.set_result(stt)
+            return stt
+        finally:
+            if not listening.done():
+                listening.set_result(None)
 
     async def load_stt(self, room: "EngineRoom") -> "tuple[SpeechToText, SileroModel]":
         """The ear: voice detection, and the best recogniser that is on disk."""
@@ -104,6 +158,10 @@ class Loaders:
 
         vad = await room.work(SileroModel)
         settings = room.settings
+        if settings.stt == "openai":
+            return await load_transcription(room), vad
+        if settings.stt == "kyutai":
+            return await self._kyutai(room), vad
         if settings.stt == "pocketsphinx":
             return await self._pocketsphinx(room), vad
         path = await self._whisper_on_disk(room, required=settings.stt == "faster-whisper")
@@ -211,6 +269,8 @@ class Loaders:
     async def load_llm(self, room: "EngineRoom") -> "ChatModel":
         """The LLM that was asked for, one found on this machine, or the offline responder."""
         settings = room.settings
+        if settings.tools:
+            room.tools = await self._toolbox(room, settings.tools)
         named = settings.openai_api_key is not None or bool(settings.openai_base_url)
         if settings.llm == "openai" and not named:
             raise UnavailableError(
@@ -233,18 +293,59 @@ class Loaders:
             return await self._offline(room, "No OPENAI_API_KEY is set and no LLM server answers on this machine.")
         if settings.llm_model:
             found = replace(found, model=settings.llm_model)
+        found = replace(found, reasoning_effort=settings.llm_reasoning_effort)
         chat = await room.work(OpenAIChatModel, found)  # loads certificates
         room.own(chat.aclose)
-        room.ready_part("llm", f"{chat.model or 'its first model'} at {urlsplit(found.base_url).netloc}", why=why)
-        return chat
+        name = f"{chat.model or 'its first model'} at {urlsplit(found.base_url).netloc}"
+        if settings.llm_early_model:
+            room.early_chat = await room.work(OpenAIChatModel, replace(found, model=settings.llm_early_model))
+            room.own(room.early_chat.aclose)
+            why += f" {settings.llm_early_model} answers while the user still speaks."
+        if not settings.llm_fallbacks:
+            room.ready_part("llm", name, why=why)
+            return chat
+        listed = ", then ".join(settings.llm_fallbacks)
+        room.ready_part("llm", name, why=f"{why} Where it fails, {listed} answers.")
+        return await self._with_fallbacks(room, chat, found)
 
-    async def _offline(self, room: "EngineRoom", because: str) -> "ChatModel":
+    async def _with_fallbacks(self, room: "EngineRoom", chat: "OpenAIChatModel", first: "LlmSettings") -> "ChatModel":
+        from kame_core.backend.fallback import FallbackChatModel
+        from kame_core.backend.llm import OpenAIChatModel
+        from kame_core.backend.llm_servers import OFFLINE, fallback_server
+
+        settings = room.settings
+        key = settings.llm_fallback_api_key.get_secret_value() if settings.llm_fallback_api_key else ""
+        models: list[ChatModel] = [chat]
+        for entry in settings.llm_fallbacks:
+            if entry == OFFLINE:
+                models.append(await self._responder(room))
+                continue
+            model = await room.work(OpenAIChatModel, fallback_server(entry, first, key))
+            room.own(model.aclose)
+            models.append(model)
+        return FallbackChatModel(models)
+
+    async def _toolbox(self, room: "EngineRoom", place: str) -> "Toolbox":
+        from kame_core.backend.tools import Toolbox
+
+        module, _, name = place.partition(":")
+        await room.import_modules(module)
+        toolbox = getattr(importlib.import_module(module), name, None)
+        if not isinstance(toolbox, Toolbox):
+            raise UnavailableError(f"KAME_TOOLS: {module} has no Toolbox called {name}.")
+        return toolbox
+
+    async def _responder(self, room: "EngineRoom") -> "OfflineResponder":
         await room.import_modules("kame_core.backend.offline")
         from kame_core.backend.offline import OfflineResponder
 
         responder = OfflineResponder()
         room.own(responder.aclose)
         await room.work(responder.load)
+        return responder
+
+    async def _offline(self, room: "EngineRoom", because: str) -> "ChatModel":
+        responder = await self._responder(room)
         room.ready_part(
             "llm",
             "offline responder",

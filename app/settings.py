@@ -6,17 +6,20 @@ environment and `--x-y` on the command line; a few also have the name everybody 
 
 import argparse
 import difflib
+import ipaddress
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from kame_core.backend.presets import MAX_KNOWLEDGE_CHARS
 from kame_core.errors import InvalidRequestError, KameError
 from kame_core.options import Mode
 
@@ -25,6 +28,7 @@ CALLS_PER_CORE = 4
 """An embedded call costs about a tenth of a core, up to half a core while its user speaks; few speak at once."""
 MIB_PER_CALL = 300
 """An embedded recogniser's process and its spare."""
+MOST_GPU_CALLS = 128
 
 
 class SettingsError(KameError):
@@ -87,12 +91,54 @@ class Settings(BaseSettings):
     )
 
     # --- engines ---
-    frontend: Annotated[Literal["auto", "reflex", "echo"], Right("auto, reflex or echo", "NAME")] = Field(
-        "auto", description="front end that hears and speaks: auto, reflex, echo"
+    frontend: Annotated[Literal["auto", "reflex", "moshi", "echo"], Right("auto, reflex, moshi or echo", "NAME")] = (
+        Field("auto", description="front end that hears and speaks: auto, reflex, moshi (GPU), echo")
+    )
+    moshi_weights: Annotated[
+        str, Right("a repository such as SakanaAI/kame, or the path of a checkpoint directory", "PLACE")
+    ] = Field(
+        "SakanaAI/kame",
+        min_length=1,
+        max_length=500,
+        description="checkpoint of the moshi front end: a Hugging Face repository, or a directory",
+    )
+    moshi_device: Annotated[str, Right("auto, cpu, cuda or cuda:1", "NAME")] = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="where the moshi front end computes: auto (a GPU where there is one), cpu, cuda, cuda:1",
+    )
+    moshi_slots: Annotated[
+        int | None, Right("a number of calls, 1 or more; empty for as many as memory and speed allow", "CALLS")
+    ] = Field(None, ge=1, le=1000, description="calls at once on the moshi front end; empty: measured at the start")
+    moshi_guidance: Annotated[Literal["off", "same", "pad-null"], Right("off, same or pad-null", "NAME")] = Field(
+        "off",
+        description="classifier-free guidance, at twice the work: same (as KAME's), pad-null (follows the LLM harder)",
+    )
+    moshi_guidance_weight: Annotated[float, Right("a number above 0, at most 10", "NUMBER")] = Field(
+        1.5, gt=0, le=10, description="how hard moshi_guidance pulls; 1 changes nothing"
+    )
+    moshi_clone_oracle: Annotated[bool, Right("true or false")] = Field(
+        False, description="let plain Moshi weights hear the LLM, though they were not trained to"
     )
     stt: Annotated[
-        Literal["auto", "pocketsphinx", "faster-whisper"], Right("auto, pocketsphinx or faster-whisper", "NAME")
-    ] = Field("auto", description="speech-to-text: auto, pocketsphinx, faster-whisper")
+        Literal["auto", "pocketsphinx", "faster-whisper", "openai", "kyutai"],
+        Right("auto, pocketsphinx, faster-whisper, openai or kyutai", "NAME"),
+    ] = Field(
+        "auto",
+        description="speech-to-text: auto, pocketsphinx, faster-whisper, openai (realtime transcription), kyutai (in "
+        "the moshi front end)",
+    )
+    kyutai_weights: Annotated[
+        str, Right("a repository such as kyutai/stt-1b-en_fr-candle, or the path of a checkpoint directory", "PLACE")
+    ] = Field(
+        "kyutai/stt-1b-en_fr-candle",
+        min_length=1,
+        max_length=500,
+        description="checkpoint for stt kyutai: a Hugging Face repository, or a directory",
+    )
+    stt_model: Annotated[str, Right("a transcription model the speech service knows", "NAME")] = Field(
+        "", max_length=200, description="model of the speech service's transcription; empty: gpt-live-transcribe"
+    )
     whisper_model: Annotated[
         str, Right("auto, a model size such as base.en, or the path of a model directory", "MODEL")
     ] = Field(
@@ -104,11 +150,24 @@ class Settings(BaseSettings):
     whisper_fetch: Annotated[bool, Right("true or false")] = Field(
         True, description="fetch the Whisper model in the background where it is not on disk"
     )
-    tts: Annotated[Literal["auto", "espeak"], Right("auto or espeak", "NAME")] = Field(
-        "auto", description="text-to-speech: auto, espeak"
+    tts: Annotated[Literal["auto", "espeak", "openai", "pocket"], Right("auto, espeak, openai or pocket", "NAME")] = (
+        Field("auto", description="text-to-speech: auto, espeak, openai (speech API), pocket (Kyutai's pocket-tts)")
+    )
+    tts_model: Annotated[str, Right("a model of the speech service, or pocket-tts's name or .yaml of one", "NAME")] = (
+        Field(
+            "",
+            max_length=500,
+            description="model of the openai voice (empty: gpt-4o-mini-tts) or of pocket-tts (empty: the language's)",
+        )
     )
     voice: Annotated[str, Right("a name from the voice's list; empty for its default", "NAME")] = Field(
         "", max_length=100, description="voice the agent speaks with; empty: the engine's default"
+    )
+    speech_base_url: Annotated[str, Right("an address such as http://localhost:8000/v1", "URL")] = Field(
+        "", description="OpenAI-compatible speech service for tts and stt openai; empty: the LLM's server"
+    )
+    speech_api_key: Annotated[SecretStr | None, Right("the key of the speech service", "KEY")] = Field(
+        None, description="key of the speech service; empty: with an empty speech_base_url, the LLM server's"
     )
     llm: Annotated[Literal["auto", "openai", "offline"], Right("auto, openai or offline", "NAME")] = Field(
         "auto", description="back end: auto, openai (any OpenAI-compatible server), offline (embedded)"
@@ -118,6 +177,30 @@ class Settings(BaseSettings):
         max_length=200,
         validation_alias=_names("KAME_LLM_MODEL", "OPENAI_MODEL"),
         description="model the LLM server is asked for",
+    )
+    llm_early_model: Annotated[str, Right("a model name the LLM server knows, cheaper than llm_model", "NAME")] = Field(
+        "",
+        max_length=200,
+        description="model asked while the user still speaks; llm_model answers the whole turn; empty: one for both",
+    )
+    llm_fallbacks: Annotated[
+        Words, Right("MODEL, MODEL@URL or offline, separated by commas, the best first", "MODELS")
+    ] = Field(
+        (),
+        description="models asked when the first fails: of the same server, of another one (MODEL@URL), or offline",
+    )
+    llm_fallback_api_key: Annotated[SecretStr | None, Right("the key of the servers in llm_fallbacks", "KEY")] = Field(
+        None, description="key of the other servers named in llm_fallbacks"
+    )
+    llm_reasoning_effort: Annotated[
+        Literal["", "none", "minimal", "low", "medium", "high"],
+        Right("none, minimal, low, medium or high; empty for the model's own", "LEVEL"),
+    ] = Field("", description="how long a reasoning model may think before it speaks; less is sooner")
+    tools: Annotated[str, Right("package.module:name of a Toolbox", "NAME")] = Field(
+        "",
+        max_length=200,
+        pattern=r"^$|^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="Python functions the LLM may call: package.module:name of a kame_core.backend.tools.Toolbox",
     )
     openai_base_url: Annotated[str, Right("an address such as http://localhost:11434/v1", "URL")] = Field(
         "",
@@ -145,12 +228,38 @@ class Settings(BaseSettings):
         "", max_length=8000, description="added to what the LLM is told about itself"
     )
 
+    preset: Annotated[
+        Literal["assistant", "interpreter", "tutor", "customer_service"],
+        Right("assistant, interpreter, tutor or customer_service", "NAME"),
+    ] = Field("assistant", description="what the agent is for: assistant, interpreter, tutor, customer_service")
+    second_language: Annotated[str, Right("a language tag such as es", "TAG")] = Field(
+        "", pattern=r"^$|^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", description="the other language of the interpreter"
+    )
+    knowledge_file: Annotated[Path | None, Right("the path of a UTF-8 text of at most 12000 characters", "FILE")] = (
+        Field(None, description="text the agent answers from, such as a company's rules and prices")
+    )
+
     # --- limits ---
     capacity: Annotated[
         int | None, Right("a number of calls, 1 or more; empty to derive it from cores and memory", "CALLS")
     ] = Field(None, ge=1, le=1000, description="calls at once; default: 4 a core, less on machines with little memory")
     max_call_s: Annotated[float, Right("a number of seconds from 1 to 86400", "SECONDS")] = Field(
         3600.0, ge=1, le=86400, description="longest time one call may last"
+    )
+    max_idle_s: Annotated[float, Right("a number of seconds from 0 to 86400; 0 for no such end", "SECONDS")] = Field(
+        300.0, ge=0, le=86400, description="a call in which nobody says a word for so long is ended; 0: never"
+    )
+    drain_s: Annotated[float, Right("a number of seconds from 0 to 3600", "SECONDS")] = Field(
+        20.0, ge=0, le=3600, description="longest time live calls go on after SIGTERM; a second SIGTERM ends them"
+    )
+    calls_per_ip: Annotated[int | None, Right("a number of calls, 1 or more; empty for no limit", "CALLS")] = Field(
+        None, ge=1, description="calls at once from one address (of IPv6, its /64 network); empty: no limit"
+    )
+    calls_per_secret: Annotated[int | None, Right("a number of calls, 1 or more; empty for no limit", "CALLS")] = Field(
+        None, ge=1, description="calls at once with one client secret; empty: no limit"
+    )
+    opens_per_minute: Annotated[int | None, Right("a number, 1 or more; empty for no limit", "NUMBER")] = Field(
+        None, ge=1, description="calls opened and client secrets asked for by one address in a minute; empty: no limit"
     )
     connect_deadline_s: Annotated[float, Right("a number of seconds from 1 to 60", "SECONDS")] = Field(
         15.0, ge=0.2, le=60, description="longest time from offer to connection"
@@ -169,6 +278,19 @@ class Settings(BaseSettings):
     public_pages: Annotated[bool, Right("true or false")] = Field(
         False, description="with a server key: this server's own page and allowed_origins need no key"
     )
+    public_max_call_s: Annotated[float, Right("a number of seconds from 1 to 86400", "SECONDS")] = Field(
+        600.0, ge=1, le=86400, description="longest call from a page of another origin that has no key of its own"
+    )
+    public_max_tokens: Annotated[int, Right("a number of tokens, 1 or more", "TOKENS")] = Field(
+        500_000, ge=1, description="tokens of the LLM that such a call may spend, prompts and answers together"
+    )
+
+    metrics_key: Annotated[SecretStr | None, Right("a secret of 16 characters or more", "KEY")] = Field(
+        None, description="key that /metrics wants as Authorization: Bearer; empty: api_key; both empty: open"
+    )
+    trusted_proxies: Annotated[int, Right("a number from 0 to 10", "NUMBER")] = Field(
+        0, ge=0, le=10, description="your own proxies before this server, each adding to X-Forwarded-For"
+    )
 
     # --- network ---
     ice_servers: Annotated[
@@ -177,8 +299,22 @@ class Settings(BaseSettings):
     turn_secret: Annotated[SecretStr | None, Right("the static-auth-secret of the TURN server", "KEY")] = Field(
         None, description="shared secret of the TURN servers in ice_servers (coturn's use-auth-secret)"
     )
+    cloudflare_turn_key: Annotated[str, Right("the id of a TURN key of your Cloudflare account", "ID")] = Field(
+        "", max_length=100, pattern=r"^[A-Za-z0-9_-]*$", description="id of a TURN key of Cloudflare's service"
+    )
+    cloudflare_turn_token: Annotated[SecretStr | None, Right("the API token of that TURN key", "KEY")] = Field(
+        None, description="API token of cloudflare_turn_key, with which credentials are fetched and renewed"
+    )
+    public_address: Annotated[str, Right("an IP address such as 203.0.113.7", "ADDRESS")] = Field(
+        "", description="IP address under which clients reach this machine's UDP ports where it has only a private one"
+    )
     ice_transport_policy: Annotated[Literal["all", "relay"], Right("all or relay", "NAME")] = Field(
         "all", description="relay: this server talks through TURN only (hosts without inbound UDP)"
+    )
+
+    transport: Annotated[Literal["auto", "websocket"], Right("auto or websocket", "NAME")] = Field(
+        "auto",
+        description="how pages call: auto (WebRTC, and a WebSocket where that fails), websocket (hosts without UDP)",
     )
 
     # --- logs ---
@@ -186,23 +322,45 @@ class Settings(BaseSettings):
         Literal["debug", "info", "warning", "error"], Right("debug, info, warning or error", "LEVEL")
     ] = Field("info", description="least severe log lines to print")
     log_json: Annotated[bool, Right("true or false")] = Field(False, description="one JSON object per log line")
+    otlp_endpoint: Annotated[str, Right("the address of a collector such as http://localhost:4318", "URL")] = Field(
+        "",
+        validation_alias=_names("KAME_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        description="OpenTelemetry collector that takes traces of calls and turns over HTTP; empty: none",
+    )
+    otlp_headers: Annotated[SecretStr | None, Right("name=value, separated by commas", "HEADERS")] = Field(
+        None,
+        validation_alias=_names("KAME_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"),
+        description="headers of each request to the collector, such as its key",
+    )
     log_content: Annotated[bool, Right("true or false")] = Field(
         False, description="log what was said; off, no conversation content leaves the server's memory"
     )
 
-    @field_validator("log_level", "frontend", "stt", "tts", "llm", "mode", mode="before")
+    @field_validator(
+        "log_level",
+        "frontend",
+        "moshi_guidance",
+        "stt",
+        "tts",
+        "llm",
+        "mode",
+        "preset",
+        "llm_reasoning_effort",
+        "transport",
+        mode="before",
+    )
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value
 
-    @field_validator("api_key")
+    @field_validator("api_key", "metrics_key")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < 16:
             raise ValueError("it is too short to be safe")
         return value
 
-    @field_validator("public_url", "openai_base_url")
+    @field_validator("public_url", "openai_base_url", "speech_base_url", "otlp_endpoint")
     @classmethod
     def _http_url(cls, value: str) -> str:
         if not value:
@@ -222,6 +380,46 @@ class Settings(BaseSettings):
             if not url.scheme or not url.hostname or url.path.strip("/") or url.query:
                 raise ValueError(f"{origin} is no origin (scheme, host and port only)")
         return tuple(origin.rstrip("/").lower() for origin in value)
+
+    @field_validator("llm_fallbacks")
+    @classmethod
+    def _fallbacks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        from kame_core.backend.llm_servers import OFFLINE, LlmSettings, fallback_server  # here: it loads an HTTP client
+
+        for entry in value:
+            if entry == OFFLINE:
+                continue
+            try:
+                fallback_server(entry, LlmSettings())
+            except InvalidRequestError as error:
+                raise ValueError(error.user_message.rstrip(".")) from None
+        return value
+
+    @field_validator("knowledge_file")
+    @classmethod
+    def _readable(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            try:
+                text = value.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError):
+                raise ValueError("it cannot be read as UTF-8 text") from None
+            if len(text) > MAX_KNOWLEDGE_CHARS:
+                raise ValueError(f"it has {len(text)} characters")
+        return value
+
+    @field_validator("public_address")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        try:
+            return str(ipaddress.ip_address(value)) if value else ""
+        except ValueError:
+            raise ValueError("it is no IP address") from None
+
+    @model_validator(mode="after")
+    def _both_of_cloudflare(self) -> "Settings":
+        if bool(self.cloudflare_turn_key) != bool(self.cloudflare_turn_token):
+            raise ValueError("KAME_CLOUDFLARE_TURN_KEY and KAME_CLOUDFLARE_TURN_TOKEN go together; give both or none")
+        return self
 
     @field_validator("ice_servers")
     @classmethod
@@ -244,10 +442,19 @@ class Settings(BaseSettings):
         size = "base" if usable_cores() >= 4 else "tiny"
         return f"{size}.en" if self.language.lower().partition("-")[0] == "en" else size
 
+    @cached_property
+    def knowledge(self) -> str:
+        """The text of `knowledge_file`; empty without one."""
+        return "" if self.knowledge_file is None else self.knowledge_file.read_text(encoding="utf-8")
+
     @property
     def calls_at_once(self) -> int:
-        """`capacity`, or what this machine's cores and memory allow."""
-        return self.capacity if self.capacity is not None else default_capacity()
+        """`capacity`, or what this machine's cores and memory allow; on a GPU its front end decides."""
+        if self.capacity is not None:
+            return self.capacity
+        if self.frontend == "moshi":
+            return self.moshi_slots or MOST_GPU_CALLS
+        return default_capacity()
 
     @property
     def shown_url(self) -> str:
@@ -315,6 +522,12 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     made.add_argument("command", nargs="?", choices=("serve", "doctor"), default="serve", help="default: serve")
+    made.add_argument(
+        "--weights",
+        metavar="PLACE",
+        default=argparse.SUPPRESS,
+        help="with doctor: only check this checkpoint of the moshi front end, a directory or a repository",
+    )
     for name, field in Settings.model_fields.items():
         standard = (
             f"; default: {field.default}" if isinstance(field.default, str | int | float) and field.default else ""
@@ -363,7 +576,8 @@ def _problems(error: ValidationError, given: Mapping[str, Any]) -> list[str]:
         name = _field_of(str(problem["loc"][0]) if problem["loc"] else "")
         field = Settings.model_fields.get(name)
         if field is None:
-            lines.setdefault(name, f"{name}: {problem['msg']}.")
+            cause = _cause(problem["type"], problem["msg"])
+            lines.setdefault(name, f"{name}: {cause}." if name else f"{cause}.")
             continue
         where = _flag(name) if name in given else environment_names(name)[0]
         lines.setdefault(name, f"{where}: {_cause(problem['type'], problem['msg'])}; give {_right(field).words}.")

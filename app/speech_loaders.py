@@ -1,5 +1,6 @@
 """How the voice is chosen, and the ears and voices that are reached through a speech service."""
 
+import asyncio
 import logging
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ if TYPE_CHECKING:  # these bring in openai, torch
     from app.settings import Settings
     from kame_core.speech_api import SpeechApi
     from kame_core.stt.base import SpeechToText
+    from kame_core.stt.kyutai import KyutaiSpeechToText
     from kame_core.tts.base import TextToSpeech
 
 log = logging.getLogger(__name__)
@@ -68,6 +70,49 @@ async def load_transcription(room: "EngineRoom") -> "SpeechToText":
         why = f"{why} At present: {error.user_message}"
     room.languages = frozenset()
     room.ready_part("stt", f"{stt.model} at {api.place}", why=why)
+    return stt
+
+
+async def load_kyutai(room: "EngineRoom", fetch_deadline_s: float) -> "KyutaiSpeechToText":
+    """The ear inside the moshi front end, which must be given it.
+
+    Raises:
+        KameError: there is no such front end, or the model cannot be had.
+    """
+    settings = room.settings
+    if settings.frontend != "moshi":
+        raise UnavailableError(
+            "KAME_STT is kyutai, which hears through the moshi front end. Set KAME_FRONTEND to moshi, or KAME_STT to "
+            "auto."
+        )
+    try:
+        await room.import_modules("kame_core.stt.kyutai_model", "kame_core.frontend.moshi.load")
+    except UnavailableError as error:
+        raise UnavailableError(
+            f"Kyutai's speech-to-text needs packages that are not here ({error.__cause__}). Start with: make run-gpu",
+            code="package_missing",
+        ) from error
+    from kame_core.frontend.moshi.load import device_of, dtype_for
+    from kame_core.stt.kyutai import KyutaiSpeechToText
+    from kame_core.stt.kyutai_files import fetch_kyutai
+    from kame_core.stt.kyutai_model import KyutaiModel
+
+    loop = asyncio.get_running_loop()
+
+    def fetched(done: int, total: int | None) -> None:  # on a worker
+        loop.call_soon_threadsafe(lambda: room.set("stt", progress=min(done / total, 1.0) if total else None))
+
+    room.set("stt", choice="kyutai", why=f"Loading {settings.kyutai_weights}.")
+    files = await fetch_kyutai(settings.kyutai_weights, fetched, fetch_deadline_s)
+    device = device_of(settings.moshi_device)
+    model = await room.work(KyutaiModel, files, device, dtype_for(device))
+    stt = KyutaiSpeechToText(model, language=settings.language)
+    room.own(stt.aclose)
+    stt.require_language(settings.language)
+    room.languages = stt.languages
+    better = "" if model.foresees_turn_ends else "kyutai/stt-1b-en_fr-candle also foresees the end of a turn."
+    why = f"{settings.kyutai_weights} hears the codes that the front end makes anyway."
+    room.ready_part("stt", "kyutai", why=why, better=better)
     return stt
 
 

@@ -187,8 +187,7 @@ class AgentTurn:
         control, now_ms = self._options().speech_control, self._now_ms()
         more_to_come = self.knows_more or self._waiting()
         lets_out = self._gate.lets_out(now_ms, out, self._state, control=control, more_to_come=more_to_come)
-        speaks = self.response is not None and bool(self.response.generated)
-        if control.repeat_unspoken and self.mine and self._unspoken.is_due(now_ms, out, speaks=speaks):
+        if self._unspoken.is_due(now_ms, out, answers=self.mine) and control.repeat_unspoken:
             self._on_unspoken()
         return lets_out
 

@@ -88,9 +88,15 @@ def test_settings_cannot_be_changed() -> None:
     [
         ("KAME_PORT", "99999", "0 to 65535"),
         ("KAME_PORT", "http", "whole number"),
-        ("KAME_FRONTEND", "moshy", "auto, reflex or echo"),
+        ("KAME_FRONTEND", "moshy", "auto, reflex, moshi or echo"),
         ("KAME_MODE", "tandm", "tandem, direct or cascaded"),
         ("KAME_LOG_JSON", "perhaps", "true or false"),
+        ("KAME_LLM_FALLBACKS", "small, other@http://", "MODEL@URL or offline"),
+        ("KAME_LLM_REASONING_EFFORT", "lots", "minimal, low"),
+        ("KAME_TOOLS", "my_tools", "package.module:name"),
+        ("KAME_PRESET", "pirate", "assistant, interpreter, tutor or customer_service"),
+        ("KAME_SECOND_LANGUAGE", "spanish please", "language tag"),
+        ("KAME_KNOWLEDGE_FILE", "missing.txt", "UTF-8 text"),
         ("KAME_CAPACITY", "0", "1 or more"),
         ("KAME_OPENAI_BASE_URL", "localhost:11434", "http://localhost:11434/v1"),
         ("KAME_PUBLIC_URL", "voice.example.org", "https://voice.example.org"),
@@ -134,6 +140,19 @@ def test_lists_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings()
     assert settings.allowed_origins == ("https://a.example", "http://localhost:5173")
     assert "stun.example.org" in settings.ice_servers
+
+
+def test_fallbacks_and_the_knowledge_file_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("shop.txt").write_text("Open from nine to five.", encoding="utf-8")
+    monkeypatch.setenv("KAME_KNOWLEDGE_FILE", "shop.txt")
+    monkeypatch.setenv("KAME_LLM_FALLBACKS", "small, other@http://localhost:11434/v1,offline")
+    settings = load_settings()
+    assert settings.knowledge == "Open from nine to five."
+    assert settings.llm_fallbacks == ("small", "other@http://localhost:11434/v1", "offline")
+    assert load_settings({"knowledge_file": None}).knowledge == ""
+    Path("shop.txt").write_text("x" * 12_001, encoding="utf-8")
+    (line,) = problems()
+    assert line.startswith("KAME_KNOWLEDGE_FILE: it has 12001 characters; give ")
 
 
 def test_misspelt_variables_are_told() -> None:

@@ -1,0 +1,219 @@
+"""How many calls the moshi front end bears in real time: whole ticks of its engine, from sound to sound, for 1 to 128
+slots that all talk, with random weights (their values change nothing about the time).
+
+    python -m tests.bench.moshi_capacity [--size full] [--device cuda] [--out docs/bench]
+
+`full` is Moshi 7B with the oracle embedding, in 16 bit, and needs a GPU; `reduced` shows on any CPU that it works.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from moshi.models import loaders
+
+from kame_core.audio import FRAME_S, FRAME_SAMPLES
+from kame_core.errors import UnavailableError
+from kame_core.frontend.base import OracleAdopt, OracleFinish, OracleText, SlotInput, SlotOptions
+from kame_core.frontend.moshi.checkpoint import LoadedCheckpoint
+from kame_core.frontend.moshi.config import default_config, parse_config
+from kame_core.frontend.moshi.engine import MoshiEngine
+from kame_core.frontend.moshi.generation import Guidance, GuidanceMode
+from kame_core.frontend.moshi.load import dtype_for
+from kame_core.frontend.moshi.oracle_lm import build_oracle_lm
+from kame_core.frontend.moshi.packed_cpu import pack_for_cpu
+from kame_core.frontend.moshi.tokenizer import MoshiTokenizer
+from tests.support.tiny_moshi import LM, SENTENCES, build_mimi, build_tokenizer
+
+mpl.use("Agg")
+
+SLOTS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 80, 96, 112, 128)
+TICK_MS = 1000 * FRAME_S
+WARM_UP_TICKS = 8
+TICKS = {"full": 250, "reduced": 40}
+HOPELESS_MS = 4 * TICK_MS
+"""No more slots are tried behind a number of them that takes longer."""
+REDUCED: Mapping[str, Any] = {**LM, "dim": 256, "num_heads": 4, "num_layers": 4, "context": 250, "depformer_dim": 128}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Ticks of so many slots; GB in all, weights included."""
+
+    slots: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    memory_gb: float
+
+    @property
+    def in_real_time(self) -> bool:
+        """Ninety-nine of a hundred ticks end before the next begins."""
+        return self.p99_ms < TICK_MS
+
+
+def checkpoint(size: str, device: torch.device) -> LoadedCheckpoint:
+    """A model with random weights."""
+    config = default_config() if size == "full" else parse_config(json.dumps({**REDUCED, "model_type": "moshi"}))
+    arguments = {key: value for key, value in config.lm.items() if key != "quantize"}
+    lm = build_oracle_lm(arguments, device=device, dtype=dtype_for(device))
+    mimi = loaders.get_mimi(None, device=device, num_codebooks=8) if size == "full" else build_mimi(8)
+    mimi.to(device).eval()
+    for parameter in (*lm.parameters(), *mimi.parameters()):
+        parameter.requires_grad_(False)
+    if device.type == "cpu":
+        pack_for_cpu(mimi)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tokenizer.model"
+        path.write_bytes(build_tokenizer())
+        return LoadedCheckpoint(config, lm, mimi, MoshiTokenizer(path), trained_for_oracle=True)
+
+
+def measure(model: LoadedCheckpoint, slots: int, guidance: Guidance, ticks: int) -> Outcome:
+    """All slots talk and read, back to back."""
+    device = model.lm.device
+    engine = MoshiEngine(model, slots, guidance=guidance)
+    try:
+        dice = np.random.default_rng(0)
+        sound = dice.normal(0, 0.05, (slots, 4, FRAME_SAMPLES)).astype(np.float32)
+        for slot in range(slots):
+            engine.open(slot, SlotOptions(seed=slot))
+            text = " ".join(SENTENCES)
+            engine.feed(slot, (OracleAdopt("a"), OracleText("a", text), OracleFinish("a")), None)
+        took_ms = []
+        for tick in range(WARM_UP_TICKS + ticks):
+            inputs = [SlotInput(slot, sound[slot, tick % 4]) for slot in range(slots)]
+            begun_s = time.perf_counter()
+            outputs = engine.step(inputs)
+            took_ms.append(1000 * (time.perf_counter() - begun_s))
+            assert not any(out.fault for out in outputs)
+        p50, p95, p99 = np.percentile(took_ms[WARM_UP_TICKS:], (50, 95, 99))
+        if device.type == "cuda":
+            memory = torch.cuda.memory_reserved(device)
+        else:
+            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return Outcome(slots, float(p50), float(p95), float(p99), memory / 1e9)
+    finally:
+        engine.shutdown()
+
+
+def climb(model: LoadedCheckpoint, guidance: Guidance, ticks: int) -> list[Outcome]:
+    """More and more slots, until memory or patience ends."""
+    outcomes: list[Outcome] = []
+    for slots in SLOTS:
+        try:
+            outcome = measure(model, slots, guidance, ticks)
+        except UnavailableError as error:
+            print(f"{slots} slots: {error.user_message}")
+            break
+        print(f"{slots:4d} slots: p50 {outcome.p50_ms:6.1f}  p95 {outcome.p95_ms:6.1f}  p99 {outcome.p99_ms:6.1f} ms")
+        outcomes.append(outcome)
+        if outcome.p50_ms > HOPELESS_MS:
+            break
+    return outcomes
+
+
+def machine_of(device: torch.device) -> str:
+    """For the report."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"a CPU ({platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} cores)"
+
+
+REPORT = """# Calls on the moshi front end
+
+Made on {today} by `python -m tests.bench.moshi_capacity --size {size}`, on {machine}, PyTorch {torch}, {dtype}.
+{model}
+Weights are random; every slot hears noise, reads an oracle and speaks. A tick is Mimi's encoder, one step of the
+language model and Mimi's decoder for all slots, timed back to back over {ticks} ticks; a frame lasts 80 ms.
+
+**{answer}**
+
+| slots | p50 | p95 | p99 | memory | in real time |
+|---|---|---|---|---|---|
+{rows}
+
+![Time of a tick over the number of slots](moshi-capacity.svg)
+"""
+MODELS = {
+    "full": "Moshi 7B with KAME's oracle embedding, and Mimi.",
+    "reduced": "A model of reduced size (dim 256, 4 layers; a Mimi of 0.1 M parameters): this shows that the benchmark "
+    "works and what the machinery itself costs, and nothing about the real one.",
+}
+
+
+def report(outcomes: list[Outcome], size: str, device: torch.device, folder: Path) -> None:
+    """Write table, plot and raw figures."""
+    best = max((outcome.slots for outcome in outcomes if outcome.in_real_time), default=0)
+    rows = [
+        f"| {one.slots} | {one.p50_ms:.1f} ms | {one.p95_ms:.1f} ms | {one.p99_ms:.1f} ms | {one.memory_gb:.1f} GB | "
+        f"{'yes' if one.in_real_time else 'no'} |"
+        for one in outcomes
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "moshi-capacity.md").write_text(
+        REPORT.format(
+            today=date.today().isoformat(),
+            size=size,
+            machine=machine_of(device),
+            torch=torch.__version__.split("+")[0],
+            dtype=str(dtype_for(device)).removeprefix("torch."),
+            model=MODELS[size],
+            ticks=TICKS[size],
+            answer=f"Largest number of slots with p99 below 80 ms: {best or 'none'}.",
+            rows="\n".join(rows),
+        )
+    )
+    (folder / "moshi-capacity.json").write_text(json.dumps([asdict(one) for one in outcomes], indent=1) + "\n")
+    plot(outcomes, folder / "moshi-capacity.svg")
+
+
+def plot(outcomes: list[Outcome], path: Path) -> None:
+    """Percentiles over slots."""
+    from matplotlib import pyplot as plt
+
+    mpl.rcParams["svg.hashsalt"] = "moshi-capacity"
+    figure, axes = plt.subplots(figsize=(7, 3.6))
+    slots = [one.slots for one in outcomes]
+    for name, colour in (("p50_ms", "#2b6cb0"), ("p95_ms", "#dd6b20"), ("p99_ms", "#c53030")):
+        axes.plot(slots, [getattr(one, name) for one in outcomes], marker="o", color=colour, label=name[:3])
+    axes.axhline(TICK_MS, color="#888", linewidth=1, linestyle="--", label="one frame")
+    axes.set_xlabel("slots")
+    axes.set_ylabel("time of a tick, ms")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0] if __doc__ else None)
+    parser.add_argument("--size", choices=("full", "reduced"), default=None, help="default: full on a GPU")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--guidance", choices=list(GuidanceMode), default=GuidanceMode.OFF, type=GuidanceMode)
+    parser.add_argument("--out", type=Path, default=Path("docs/bench"))
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    size = options.size or ("full" if device.type == "cuda" else "reduced")
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
+    model = checkpoint(size, device)
+    report(climb(model, Guidance(options.guidance), TICKS[size]), size, device, options.out)
+
+
+if __name__ == "__main__":
+    main()
