@@ -16,10 +16,11 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr
 
+from app.allowance import NO_LIMITS, Allowance, AllowanceRequest
+from app.origins import both_here, normal_host, normal_origin
 from app.protocol.errors import AuthenticationError, ParameterError, PermissionDeniedError
 from app.protocol.validation import WireModel, validate
 from kame_core.errors import InvalidRequestError
@@ -31,11 +32,12 @@ DEFAULT_TTL_S = 600
 MAX_SECRET_CHARS = 6_000
 """Longest secret; with `Authorization: Bearer` it has to stay below the 8 KiB that servers and proxies allow a line."""
 
-_VERSION = b"\x01"
+_VERSION = b"\x02"
 _MAC_BYTES = 32
 _NONCE_BYTES = 9
 _EXPIRY_BYTES = 8
 _HEAD_BYTES = _MAC_BYTES + len(_VERSION) + _EXPIRY_BYTES + _NONCE_BYTES
+_KEY_ID = "key_"
 _SUBPROTOCOL_KEY = "openai-insecure-api-key."
 
 
@@ -58,6 +60,7 @@ class OpenedSecret:
     session: dict[str, Any]
     """The `session` it was minted with."""
     expires_at: int
+    allowance: Allowance = NO_LIMITS
 
 
 def signing_key_of(server_key: SecretStr | None) -> bytes:
@@ -87,12 +90,15 @@ class ClientSecrets:
         self._key = hmac.digest(signing_key, b"kame client secret", hashlib.sha256)  # of no other use of that key
         self._now = now
 
-    def mint(self, session: Mapping[str, Any], ttl_s: int = DEFAULT_TTL_S) -> ClientSecret:
+    def mint(
+        self, session: Mapping[str, Any], ttl_s: int = DEFAULT_TTL_S, allowance: Allowance = NO_LIMITS
+    ) -> ClientSecret:
         """A new secret that carries a session configuration.
 
         Args:
             session: JSON object; every call opened with the secret begins with it.
             ttl_s: how long calls may be opened with it, 10 to 7,200 s.
+            allowance: what those calls may take.
 
         Raises:
             ParameterError: `ttl_s` is out of range.
@@ -103,9 +109,23 @@ class ClientSecrets:
                 f"Invalid value for 'expires_after.seconds': use {MIN_TTL_S} to {MAX_TTL_S}.",
                 param="expires_after.seconds",
             )
-        expires_at = math.ceil(self._now()) + ttl_s
-        body = zlib.compress(json.dumps(session, separators=(",", ":")).encode(), 9)
-        signed = _VERSION + expires_at.to_bytes(_EXPIRY_BYTES, "big") + secrets.token_bytes(_NONCE_BYTES) + body
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return self._sign(session, math.ceil(self._now()) + ttl_s, nonce, allowance)
+
+    def exchange(self, secret: OpenedSecret, session: Mapping[str, Any], allowance: Allowance) -> ClientSecret:
+        """The same secret with another session and allowance: it ends when the first does, and its calls count as the
+        first one's.
+
+        Raises:
+            InvalidRequestError: `session_too_large`.
+        """
+        nonce = _decode(secret.key_id.removeprefix(_KEY_ID))
+        return self._sign(session, secret.expires_at, nonce, allowance)
+
+    def _sign(self, session: Mapping[str, Any], expires_at: int, nonce: bytes, allowance: Allowance) -> ClientSecret:
+        says = {"session": session, "allowance": allowance.as_json()}
+        body = zlib.compress(json.dumps(says, separators=(",", ":")).encode(), 9)
+        signed = _VERSION + expires_at.to_bytes(_EXPIRY_BYTES, "big") + nonce + body
         value = PREFIX + _encode(self._mac(signed) + signed)
         if len(value) > MAX_SECRET_CHARS:
             raise InvalidRequestError(
@@ -131,8 +151,9 @@ class ClientSecrets:
         if self._now() >= expires_at:
             raise AuthenticationError("This client secret has expired. Ask for a new one.", code="expired_api_key")
         nonce = signed[1 + _EXPIRY_BYTES : 1 + _EXPIRY_BYTES + _NONCE_BYTES]
-        session = json.loads(zlib.decompress(blob[_HEAD_BYTES:]))  # our own, by its signature: bounded and well formed
-        return OpenedSecret(f"key_{_encode(nonce)}", session, expires_at)
+        says = json.loads(zlib.decompress(blob[_HEAD_BYTES:]))  # our own, by its signature: bounded and well formed
+        allowance = Allowance.from_json(says["allowance"])
+        return OpenedSecret(_KEY_ID + _encode(nonce), says["session"], expires_at, allowance)
 
     def _mac(self, signed: bytes) -> bytes:
         return hmac.digest(self._key, signed, hashlib.sha256)
@@ -148,6 +169,7 @@ class ClientSecretRequest(WireModel):
 
     expires_after: _ExpiresAfter = _ExpiresAfter()
     session: Annotated[dict[str, Any], Field(default_factory=dict)]
+    kame: AllowanceRequest = AllowanceRequest()
 
     @property
     def ttl_s(self) -> int:
@@ -164,9 +186,13 @@ def client_secret_request(body: Mapping[str, Any]) -> ClientSecretRequest:
     return validate(ClientSecretRequest, {key: value for key, value in body.items() if value is not None})
 
 
-def client_secret_answer(secret: ClientSecret, session: Mapping[str, Any]) -> dict[str, Any]:
+def client_secret_answer(
+    secret: ClientSecret, session: Mapping[str, Any], allowance: Allowance = NO_LIMITS
+) -> dict[str, Any]:
     """Body of the answer; `session` as `SessionState.render` gives it."""
-    return {"value": secret.value, "expires_at": secret.expires_at, "session": dict(session)}
+    answer: dict[str, Any] = {"value": secret.value, "expires_at": secret.expires_at, "session": dict(session)}
+    limits = allowance.as_json()
+    return answer | ({"kame": limits} if limits else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +205,12 @@ class Access:
     """What a client secret carries; each call begins with it."""
     key_id: str | None = None
     """Of a client secret."""
+    secret: OpenedSecret | None = None
+
+    @property
+    def allowance(self) -> Allowance:
+        """What the calls may take."""
+        return self.secret.allowance if self.secret else NO_LIMITS
 
 
 class AccessPolicy:
@@ -206,7 +238,7 @@ class AccessPolicy:
         self._secrets = secrets
         self._server_key = server_key
         self._any_origin = "*" in allowed_origins
-        self._origins = frozenset(_normal_origin(origin) for origin in allowed_origins)
+        self._origins = frozenset(normal_origin(origin) for origin in allowed_origins)
         self._public_pages = public_pages
 
     def check_bearer(self, authorization: str | None, *, origin: str | None = None, host: str | None = None) -> Access:
@@ -228,7 +260,7 @@ class AccessPolicy:
         """Like `check_bearer`, of a bare key, as browsers send it among WebSocket subprotocols."""
         if key and key.startswith(PREFIX):
             opened = self._secrets.open(key)
-            return Access("client", opened.session, opened.key_id)
+            return Access("client", opened.session, opened.key_id, opened)
         if self._server_key is not None:
             if key and _same(key, self._server_key.get_secret_value()):
                 return Access("server")
@@ -250,10 +282,23 @@ class AccessPolicy:
         """Whether pages of `origin` are ours or trusted."""
         if self._any_origin:
             return True
-        normal = _normal_origin(origin)
-        return normal in self._origins or (
-            bool(host) and normal.partition("://")[2] == _normal_host(host or "", normal)
-        )
+        return normal_origin(origin) in self._origins or is_own_page(origin, host)
+
+    def may_embed(self, origin: str, host: str) -> bool:
+        """Whether pages of `origin` may hold our own in a frame: those that may call, and others of this machine."""
+        return self.allows_origin(origin, host) or both_here(origin, host)
+
+    def require_embedder(self, origin: str, host: str) -> None:
+        """As `may_embed`.
+
+        Raises:
+            PermissionDeniedError: 403, `origin_not_allowed`.
+        """
+        if not self.may_embed(origin, host):
+            raise PermissionDeniedError(
+                f"Pages of {origin} may not hold this server's page in a frame. The operator can allow the origin.",
+                code="origin_not_allowed",
+            )
 
     def require_minting(self, access: Access) -> None:
         """Only the server's own people mint: a client secret must not renew itself.
@@ -268,6 +313,26 @@ class AccessPolicy:
             )
 
 
+def is_own_page(origin: str, host: str | None) -> bool:
+    """Whether a page of `origin` comes from `host` itself."""
+    normal = normal_origin(origin)
+    return bool(host) and normal.partition("://")[2] == normal_host(host or "", normal)
+
+
+def require_origin(access: Access, origin: str | None) -> None:
+    """A client secret that is bound to an origin opens calls from its pages only.
+
+    Raises:
+        PermissionDeniedError: 403, `origin_not_allowed`.
+    """
+    bound = access.allowance.origin
+    if bound is not None and (origin is None or normal_origin(origin) != bound):
+        raise PermissionDeniedError(
+            f"This client secret is for pages of {bound} only. Ask for one that is for your page.",
+            code="origin_not_allowed",
+        )
+
+
 def key_of_subprotocols(subprotocols: Iterable[str]) -> str | None:
     """The key a browser put among its WebSocket subprotocols, where no header can be set.
 
@@ -279,19 +344,6 @@ def key_of_subprotocols(subprotocols: Iterable[str]) -> str | None:
 
 def _same(one: str, other: str) -> bool:
     return hmac.compare_digest(one.encode(errors="surrogatepass"), other.encode(errors="surrogatepass"))
-
-
-def _normal_origin(origin: str) -> str:
-    try:
-        parts = urlsplit(origin.strip().rstrip("/").lower())
-    except ValueError:  # no URL at all: equal to nothing
-        return ""
-    return f"{parts.scheme}://{_normal_host(parts.netloc, parts.scheme)}"
-
-
-def _normal_host(host: str, scheme: str) -> str:
-    default = ":443" if scheme.startswith("https") else ":80"
-    return host.lower().removesuffix(default)
 
 
 def _encode(data: bytes) -> str:

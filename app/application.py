@@ -7,14 +7,22 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from app.admission import AccessPolicy, ClientSecrets, signing_key_of
-from app.calls import MAX_MULTIPART_BYTES, CallRoutes
+from app.allowance import Allowance
+from app.calls import MAX_MULTIPART_BYTES, PUBLIC_CALLS_PER_SECRET, TRUSTED_PROXIES, CallRoutes
+from app.embedding import EmbedPages
 from app.engines import EngineRoom
+from app.measurements import Measurements
 from app.middleware import api_errors, cross_origin, security_headers
-from app.observability import Health, LoopLag
-from app.pages import Pages
+from app.observability import Health, Load, LoopLag, MetricsPage
+from app.pages import Offer, Pages
 from app.registry import CallRegistry
+from app.relay import IceKeeper
 from app.settings import Settings
+from app.tracing import TraceExporter, parse_headers
+from app.webrtc.cloudflare import CloudflareTurn
+from app.websocket.realtime import RealtimeSocket
 from kame_core.backend.offline import example_questions
+from kame_core.backend.presets import listed
 from kame_core.clock import Clock, RealClock
 
 VERSION = "0.1.0"
@@ -37,8 +45,12 @@ def create_app(settings: Settings, *, clock: Clock | None = None, room: EngineRo
     """
     clock = clock or RealClock()
     room = room or EngineRoom(settings, clock)
-    calls = CallRegistry(settings, room, clock)
-    lag = LoopLag(clock)
+    measurements = Measurements(VERSION, room, lambda: {**calls.counts(), "waiting": calls.places.line.count})
+    lag = LoopLag(clock, measurements.loop_lag.observe)
+    keeper = IceKeeper(room, _cloudflare(settings))
+    load = Load(lag, measurements.tick_counts)
+    traces = _traces(settings, clock)
+    calls = CallRegistry(settings, room, clock, measurements, load.too_high, traces)
     client_secrets = ClientSecrets(signing_key_of(settings.api_key), time.time)
     policy = AccessPolicy(
         client_secrets,
@@ -51,9 +63,19 @@ def create_app(settings: Settings, *, clock: Clock | None = None, room: EngineRo
     app[SETTINGS] = settings
     app[ROOM] = room
     app[CALLS] = calls
-    app.add_routes(Pages(VERSION, example_questions()).routes())
-    app.add_routes(Health(room.readiness, calls.counts, lag, VERSION).routes())
-    app.add_routes(CallRoutes(calls, policy, client_secrets).routes())
+    pages = Pages(VERSION, example_questions(), lambda: _offer(room, settings))
+    app.add_routes(pages.routes())
+    app.add_routes(EmbedPages(pages, policy.may_embed, settings.allowed_origins).routes())
+    app[TRUSTED_PROXIES] = settings.trusted_proxies
+    app.add_routes(Health(room.readiness, calls.counts, lag, VERSION, lambda: calls.draining).routes())
+    app.add_routes(MetricsPage(measurements.registry, settings.metrics_key or settings.api_key).routes())
+    public = Allowance(
+        max_call_s=settings.public_max_call_s,
+        max_calls=PUBLIC_CALLS_PER_SECRET,
+        max_tokens=settings.public_max_tokens,
+    )
+    app.add_routes(CallRoutes(calls, policy, client_secrets, public).routes())
+    app.add_routes(RealtimeSocket(calls, policy, clock).routes())
 
     async def owned(_: web.Application) -> AsyncIterator[None]:
         """Calls end before the engines they use; what was loading stops first."""
@@ -61,7 +83,11 @@ def create_app(settings: Settings, *, clock: Clock | None = None, room: EngineRo
             asyncio.create_task(room.load(), name="load engines"),
             asyncio.create_task(calls.hold_conversations(), name="hold conversations"),
             asyncio.create_task(lag.watch(), name="watch the loop"),
+            asyncio.create_task(load.watch(clock), name="watch the load"),
+            asyncio.create_task(keeper.run(), name="keep the way through STUN and TURN"),
         ]
+        if traces is not None:
+            tasks.append(asyncio.create_task(traces.run(), name="send traces"))
         try:
             yield
         finally:
@@ -70,6 +96,8 @@ def create_app(settings: Settings, *, clock: Clock | None = None, room: EngineRo
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks, timeout=1.0)
+            if traces is not None:
+                await traces.aclose()
             await room.aclose()
 
     async def shutdown(_: web.Application) -> None:
@@ -79,3 +107,23 @@ def create_app(settings: Settings, *, clock: Clock | None = None, room: EngineRo
     app.cleanup_ctx.append(owned)
     app.on_shutdown.append(shutdown)
     return app
+
+
+def _traces(settings: Settings, clock: Clock) -> TraceExporter | None:
+    if not settings.otlp_endpoint:
+        return None
+    headers = settings.otlp_headers.get_secret_value() if settings.otlp_headers else ""
+    return TraceExporter(settings.otlp_endpoint, parse_headers(headers), VERSION, clock)
+
+
+def _cloudflare(settings: Settings) -> CloudflareTurn | None:
+    """Where TURN credentials are fetched; good for longer than a call that begins late in their life."""
+    if settings.cloudflare_turn_token is None:
+        return None
+    token = settings.cloudflare_turn_token.get_secret_value()
+    return CloudflareTurn(settings.cloudflare_turn_key, token, round(max(4 * 3600, 2 * settings.max_call_s)))
+
+
+def _offer(room: EngineRoom, settings: Settings) -> Offer:
+    """What may be chosen with the engines that are loaded at this moment."""
+    return Offer(tuple(sorted(room.voices)), tuple(sorted(room.languages)), settings.language, listed())

@@ -6,14 +6,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from app.call_time import IDLE, SHUTDOWN, TIME_LIMIT, CallLimits, CallTime
 from app.observability import CALL_ID
+from app.protocol.kame_events import EndingEvent
+from app.protocol.sound import SoundInput
 from kame_core.audio import Samples, silence
 from kame_core.errors import KameError
-from kame_core.events import FinalTranscript, ResponseEnded, Trouble
+from kame_core.events import Event, FinalTranscript, ResponseEnded, Trouble
 
-if TYPE_CHECKING:  # aiortc is imported on a worker, behind the first page
-    from app.protocol.realtime import RealtimeCodec
-    from app.webrtc.peer import Peer
+if TYPE_CHECKING:
     from kame_core.conversation import Conversation
 
 log = logging.getLogger(__name__)
@@ -24,21 +25,65 @@ LAST_WORDS_S = 0.1
 
 HUNG_UP = "hangup"
 CONVERSATION_ENDED = "conversation_ended"
-TIME_LIMIT = "time_limit"
-SHUTDOWN = "server_shutdown"
 REPLACED = "replaced"
 BROKEN = "call_failed"
 
 FAREWELLS = {
     TIME_LIMIT: ("This call reached its longest time. Call again to go on.", "call_time_limit"),
     SHUTDOWN: ("The server is being restarted. Call again in a moment.", "server_shutdown"),
+    IDLE: ("Nobody said anything for a while, so the call was ended. Call again to go on.", "call_idle"),
     REPLACED: ("This conversation goes on in another connection.", "call_replaced"),
 }
 """What a client is told when the server ends its call."""
 
 
+class Transport(Protocol):
+    """The connection to one client. What it has to tell goes through the `Link` it was made with."""
+
+    async def answer(self, offer: str) -> str:
+        """Negotiate: the client's offer in, what it is to be answered out; both empty where nothing is to be agreed.
+
+        Raises:
+            KameError: the offer cannot be taken.
+        """
+
+    async def add_candidate(self, fragment: str) -> None:
+        """Trickled ICE candidates (RFC 8840).
+
+        Raises:
+            InvalidRequestError: the fragment is malformed, or this is no WebRTC connection.
+        """
+
+    def send(self, text: str, *, droppable: bool = False) -> None:
+        """A message to the client; `droppable` ones may be left out when it does not follow."""
+
+    async def aclose(self) -> None:
+        """Release everything; idempotent."""
+
+
+class Codec(Protocol):
+    """The wire protocol of one call."""
+
+    @property
+    def voice_open(self) -> bool:
+        """The voice that is read now goes to the client in messages."""
+
+    def speak(self, samples: Samples) -> None:
+        """The voice that was just read; only where sound goes in messages."""
+
+    def handle_event(self, event: Event) -> None:
+        """Tell the client what happened."""
+
+    def handle_text(self, raw: str) -> None:
+        """Do what a client's message asks; never raises."""
+
+
 class Voice(Protocol):
     """A source of outgoing sound."""
+
+    @property
+    def depth_samples(self) -> int:
+        """What could be read at once, without running dry."""
 
     def read(self, samples: int, /) -> Samples:
         """Exactly that many samples, float32 mono 24 kHz; never blocks."""
@@ -61,6 +106,11 @@ class Line:
         """Back to silence."""
         self._voice = self._hear = None
 
+    @property
+    def depth_samples(self) -> int:
+        """What could be read at once."""
+        return 0 if self._voice is None else self._voice.depth_samples
+
     def read(self, samples: int, /) -> Samples:
         """Outgoing sound, float32 [samples] mono 24 kHz."""
         return silence(samples) if self._voice is None else self._voice.read(samples)
@@ -69,6 +119,61 @@ class Line:
         """Incoming sound, float32 [n] mono 24 kHz."""
         if self._hear is not None:
             self._hear(samples)
+
+
+class Link:
+    """What a transport tells, passed on to its call, which may be made later."""
+
+    def __init__(self) -> None:
+        self.sound: SoundInput | None = None
+        """Set by a transport whose client sends sound in messages."""
+        self._call: Call | None = None
+        self._connected = False
+        self._open = False
+        self._closed: str | None = None
+
+    def connect(self, call: "Call") -> None:
+        """From now on to this call, what happened before included."""
+        self._call = call
+        if self._connected:
+            call.connected()
+        if self._open:
+            call.channel_opened()
+        if self._closed is not None:
+            call.end(self._closed)
+
+    @property
+    def voice_open(self) -> bool:
+        """The voice that is read now goes to the client in messages."""
+        return self._call is not None and self._call.voice_open
+
+    def speak(self, samples: Samples) -> None:
+        """The voice that was just read, float32 [n] mono 24 kHz; for transports without an audio track."""
+        if self._call is not None:
+            self._call.speak(samples)
+
+    def message_arrived(self, text: str) -> None:
+        """The client sent a message."""
+        if self._call is not None:
+            self._call.message_arrived(text)
+
+    def connected(self) -> None:
+        """Sound flows."""
+        self._connected = True
+        if self._call is not None:
+            self._call.connected()
+
+    def channel_opened(self) -> None:
+        """Messages can be exchanged."""
+        self._open = True
+        if self._call is not None:
+            self._call.channel_opened()
+
+    def closed(self, reason: str) -> None:
+        """The client is gone."""
+        self._closed = reason
+        if self._call is not None:
+            self._call.end(reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +188,19 @@ class CallEnd:
 class Call:
     """A live call. Made by `CallRegistry` once the transport is negotiated; owned by its one task until it ends.
 
-    It ends on hang-up, when its peer is gone, when the conversation ends, at `max_call_s`, or by `aclose`; whichever
+    It ends on hang-up, when its client is gone, when the conversation ends, at its limits, or by `aclose`; whichever
     comes first gives the reason.
 
     Args:
         call_id: unguessable.
-        peer: negotiated, not yet connected.
-        line: the peer's sound.
+        transport: negotiated, not yet connected.
+        line: its sound.
         conversation: None for a sound check, whose line is a loop.
-        codec: turns conversation events into messages; None without a conversation.
-        greet: opens the codec's session once the data channel is open.
-        max_call_s: longest time it may last.
+        codec: turns conversation events into messages; None for a sound check over an audio track.
+        greet: opens the codec's session once messages can be exchanged.
+        tell: takes what the call itself has to tell the client, once messages can be exchanged.
+        limits: how long it may last.
+        measure: takes every fact of the conversation.
         grace_s: how long its client asked the conversation to wait for it when its connection breaks.
         log_content: the operator wants to read what is said.
         on_end: awaited once, when everything of the transport was released.
@@ -102,24 +209,28 @@ class Call:
     def __init__(
         self,
         call_id: str,
-        peer: "Peer",
+        transport: Transport,
         line: Line,
         conversation: "Conversation | None",
-        codec: "RealtimeCodec | None",
+        codec: Codec | None,
         greet: Callable[[], None],
         *,
-        max_call_s: float,
+        tell: Callable[[EndingEvent], None],
+        limits: CallLimits,
+        measure: Callable[[Event], None],
         grace_s: float,
         log_content: bool,
         on_end: Callable[["Call", CallEnd], Awaitable[None]],
     ) -> None:
         self.id = call_id
         self.conversation = conversation
-        self._peer = peer
+        self._transport = transport
         self._line = line
         self._codec = codec
         self._greet = greet
-        self._max_call_s = max_call_s
+        self._tell = tell
+        self._time = CallTime(limits, self._tell_ending)
+        self._measure = measure
         self.grace_s = grace_s
         self._log_content = log_content
         self._on_end = on_end
@@ -139,6 +250,10 @@ class Call:
             self._reason = reason
             self._over.set()
 
+    def end_in(self, seconds: float) -> None:
+        """Tell the client that the server goes down and will end the call then."""
+        self._time.close_in(seconds)
+
     def hand_over(self) -> "Conversation | None":
         """Give the conversation up to a new call of the same client, and end."""
         self._detach()
@@ -157,7 +272,7 @@ class Call:
             self._task.cancel()
             await asyncio.wait([self._task], timeout=1.0)
 
-    # --- what the peer tells ---
+    # --- what the transport tells ---
 
     def connected(self) -> None:
         """Sound flows: only from now on is what the agent says heard."""
@@ -167,15 +282,26 @@ class Call:
             self._line.connect(self.conversation.playout, self.conversation.push_audio)
 
     def channel_opened(self) -> None:
-        """The data channel is open."""
+        """Messages can be exchanged."""
         if not self._channel_open.is_set():
             self._channel_open.set()
             self._greet()
+            self._time.repeat()
 
     def message_arrived(self, text: str) -> None:
         """The client sent a message."""
         if self._codec is not None and not self._over.is_set():
             self._codec.handle_text(text)
+
+    @property
+    def voice_open(self) -> bool:
+        """The voice that is read now goes to the client in messages."""
+        return self._codec is not None and self._codec.voice_open
+
+    def speak(self, samples: Samples) -> None:
+        """The voice that was just read, where sound goes in messages."""
+        if self._codec is not None and not self._over.is_set():
+            self._codec.speak(samples)
 
     async def add_candidates(self, fragment: str) -> None:
         """Trickled ICE candidates (RFC 8840).
@@ -183,9 +309,13 @@ class Call:
         Raises:
             InvalidRequestError: the fragment is malformed.
         """
-        await self._peer.add_candidate(fragment)
+        await self._transport.add_candidate(fragment)
 
     # --- life ---
+
+    def _tell_ending(self, event: EndingEvent) -> None:
+        if self._channel_open.is_set() and not self._over.is_set():
+            self._tell(event)
 
     def _detach(self) -> None:
         self._line.disconnect()
@@ -206,7 +336,7 @@ class Call:
             self.end(BROKEN)
             self._detach()
             try:
-                await self._peer.aclose()
+                await self._transport.aclose()
             finally:
                 log.info("call ended: %s", self._reason)
                 conversation, self.conversation = self.conversation, None
@@ -214,34 +344,34 @@ class Call:
 
     async def _serve(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            helpers = []
+            helpers = [tasks.create_task(self._watch_time())]
             if self.conversation is not None and self._codec is not None:
                 helpers.append(tasks.create_task(self._forward(self.conversation, self._codec)))
                 helpers.append(tasks.create_task(self._follow(self.conversation)))
-                if self._log_content:
-                    helpers.append(tasks.create_task(self._log_words(self.conversation)))
-            try:
-                async with asyncio.timeout(self._max_call_s):
-                    await self._over.wait()
-            except TimeoutError:
-                self.end(TIME_LIMIT)
+                helpers.append(tasks.create_task(self._observe(self.conversation)))
+            await self._over.wait()
             for helper in helpers:
                 helper.cancel()
 
-    async def _forward(self, conversation: "Conversation", codec: "RealtimeCodec") -> None:
+    async def _forward(self, conversation: "Conversation", codec: Codec) -> None:
         """Conversation events to the client; none before `session.created`, which opens every session."""
         async with conversation.subscribe() as events:
             await self._channel_open.wait()
             async for event in events:
                 codec.handle_event(event)
 
-    async def _log_words(self, conversation: "Conversation") -> None:
+    async def _watch_time(self) -> None:
+        self.end(await self._time.over())
+
+    async def _observe(self, conversation: "Conversation") -> None:
         async with conversation.subscribe() as events:
             async for event in events:
+                self._time.note(event)
+                self._measure(event)
                 match event:
-                    case FinalTranscript(text=text):
+                    case FinalTranscript(text=text) if self._log_content:
                         log.info("user: %s", text)
-                    case ResponseEnded(text=text):
+                    case ResponseEnded(text=text) if self._log_content:
                         log.info("agent: %s", text)
 
     async def _follow(self, conversation: "Conversation") -> None:

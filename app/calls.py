@@ -7,7 +7,7 @@ Shapes are those of OpenAI's Realtime API (GA); the call's own URL also takes WH
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.parser import BytesParser
 from email.policy import HTTP
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,20 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from app.admission import Access, AccessPolicy, ClientSecrets, client_secret_answer, client_secret_request
+from app.admission import (
+    Access,
+    AccessPolicy,
+    ClientSecret,
+    ClientSecretRequest,
+    ClientSecrets,
+    client_secret_answer,
+    client_secret_request,
+    is_own_page,
+    require_origin,
+)
+from app.allowance import NO_LIMITS, Allowance
+from app.limits import Caller, caller_address
+from app.origins import LOOPBACK, normal_origin
 from app.protocol.errors import NotFoundError, ParameterError
 from app.protocol.validation import parse_object
 from app.registry import CallRegistry, CallRequest
@@ -30,7 +43,11 @@ MAX_MULTIPART_BYTES = 2 * MAX_BODY_BYTES + 4096
 SDP = "application/sdp"
 FRAGMENT = "application/trickle-ice-sdpfrag"
 CALLS_PATH = "/v1/realtime/calls"
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+QUEUE_PATH = "/v1/realtime/queue"
+TRUSTED_PROXIES = web.AppKey("trusted_proxies", int)
+"""How many of the operator's own proxies stand before this server."""
+PUBLIC_CALLS_PER_SECRET = 8
+"""So many calls a client secret opens that was given without a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +63,17 @@ class Offer:
 class CallRoutes:
     """The resource `/v1/realtime/calls` and what belongs to it."""
 
-    def __init__(self, calls: CallRegistry, policy: AccessPolicy, client_secrets: ClientSecrets) -> None:
+    def __init__(
+        self,
+        calls: CallRegistry,
+        policy: AccessPolicy,
+        client_secrets: ClientSecrets,
+        public: Allowance = NO_LIMITS,
+    ) -> None:
         self._calls = calls
         self._policy = policy
         self._secrets = client_secrets
+        self._public = public
 
     def routes(self) -> list[web.RouteDef]:
         """All paths."""
@@ -60,25 +84,16 @@ class CallRoutes:
             web.patch(CALLS_PATH + "/{call_id}", self.trickle),
             web.post("/v1/realtime/client_secrets", self.mint),
             web.get("/v1/realtime/ice-servers", self.ice_servers),
+            web.get(QUEUE_PATH + "/{ticket}", self.look),
+            web.delete(QUEUE_PATH + "/{ticket}", self.leave),
         ]
 
     async def open_call(self, request: web.Request) -> web.Response:
         """201 with the answer; the call's own URL in `Location`, ICE servers as `Link`s."""
         access = self._access(request)
         offer = await read_offer(request)
-        transport = request.query.get("transport", "")
-        if transport not in ("", "echo", "webrtc"):
-            raise ParameterError("There is no such transport; leave it out or give echo.", param="transport")
         session = merged(access.session, offer.session)
-        opened = await self._calls.open(
-            CallRequest(
-                sdp=offer.sdp,
-                session=session,
-                model=request.query.get("model", ""),
-                echo=transport == "echo" or _extension(session).get("transport") == "echo",
-                grace_s=grace_s(request, session),
-            )
-        )
+        opened = await self._calls.open(call_request(request, access, session, offer.sdp))
         location = f"{CALLS_PATH}/{opened.call.id}"
         headers = {"Location": location, "Cache-Control": "no-store"}
         servers = self._calls.client_ice_servers()
@@ -108,18 +123,54 @@ class CallRoutes:
 
     async def mint(self, request: web.Request) -> web.Response:
         """A client secret `ek_...` that carries a session's configuration."""
-        self._policy.require_minting(self._access(request))
+        access = self._access(request)
+        self._calls.places.limits.request(Caller(client_address(request)))
         wanted = client_secret_request(await read_json(request) if request.can_read_body else {})
-        session = self._calls.session(wanted.session)  # refused now rather than in every call made with it
-        secret = self._secrets.mint(wanted.session, wanted.ttl_s)
-        return web.json_response(client_secret_answer(secret, session.render()), headers={"Cache-Control": "no-store"})
+        begins = merged(access.session, wanted.session)
+        session = self._calls.session(begins)  # refused now rather than in every call made with it
+        secret, allowance = self._minted(request, access, wanted, begins)
+        body = client_secret_answer(secret, session.render(), allowance)
+        return web.json_response(body, headers={"Cache-Control": "no-store"})
+
+    def _minted(
+        self, request: web.Request, access: Access, wanted: ClientSecretRequest, session: Mapping[str, Any]
+    ) -> tuple[ClientSecret, Allowance]:
+        """With the server's key, what is asked for. A page of another origin, or one around our own page, gets what
+        the public may have; our own page may also exchange a secret of the page around it for one that it can use.
+        """
+        page, host = page_origin(request), own_host(request)
+        own = page is not None and is_own_page(page, host)
+        embedder = wanted.kame.embedder if own else None
+        if page is not None and embedder is not None and access.secret is not None:
+            require_origin(access, embedder)
+            allowance = replace(access.allowance, origin=normal_origin(page))
+            return self._secrets.exchange(access.secret, session, allowance), allowance
+        self._policy.require_minting(access)
+        allowance = wanted.kame.allowance
+        foreign = embedder if embedder and not is_own_page(embedder, request.host) else None if own else page
+        if access.kind == "open" and foreign is not None:
+            if embedder is not None:
+                self._policy.require_embedder(foreign, request.host)
+            allowance = replace(allowance.within(self._public), origin=normal_origin(page or ""))
+        return self._secrets.mint(session, wanted.ttl_s, allowance), allowance
 
     async def ice_servers(self, request: web.Request) -> web.Response:
-        """STUN and TURN servers for the client's own peer connection."""
+        """STUN and TURN servers for the client's own peer connection; `mode` says where there is no use in one."""
         self._access(request)
-        return web.json_response(
-            {"ice_servers": self._calls.client_ice_servers()}, headers={"Cache-Control": "no-store"}
-        )
+        body: dict[str, Any] = {"ice_servers": self._calls.client_ice_servers()}
+        if self._calls.websocket_only:
+            body["mode"] = "websocket"
+        return web.json_response(body, headers={"Cache-Control": "no-store"})
+
+    async def look(self, request: web.Request) -> web.Response:
+        """Where a ticket stands in the queue; asking keeps its place. The ticket is its own key."""
+        place = self._calls.places.line.look(request.match_info["ticket"])
+        return web.json_response(place.as_json(), headers={"Cache-Control": "no-store"})
+
+    async def leave(self, request: web.Request) -> web.Response:
+        """Give a place in the queue up."""
+        self._calls.places.line.leave(request.match_info["ticket"])
+        return web.Response(status=200)
 
     def _access(self, request: web.Request) -> Access:
         authorization = request.headers.get("Authorization")
@@ -226,6 +277,43 @@ def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]
         old = result.get(key)
         result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return result
+
+
+def call_request(request: web.Request, access: Access, session: Mapping[str, Any], sdp: str = "") -> CallRequest:
+    """What a request to open a call asks for.
+
+    Args:
+        request: for its query and for who sends it.
+        access: with what key.
+        session: the `session` object, that of the key included.
+        sdp: the offer, where there is one.
+
+    Raises:
+        ParameterError: `transport` or the grace time is wrong.
+        PermissionDeniedError: the key is for pages of another origin.
+    """
+    require_origin(access, page_origin(request))
+    transport = request.query.get("transport", "")
+    if transport not in ("", "echo", "webrtc", "websocket"):
+        raise ParameterError("There is no such transport; leave it out or give echo.", param="transport")
+    echo = transport == "echo" or _extension(session).get("transport") == "echo"
+    returns = "resume" in _extension(session) and not echo  # whether it may, its token has to show
+    return CallRequest(
+        sdp=sdp,
+        session=session,
+        secret=access.secret,
+        model=request.query.get("model", ""),
+        echo=echo,
+        grace_s=grace_s(request, session),
+        caller=Caller(client_address(request), access.key_id or "", returns),
+        ticket=request.query.get("ticket", ""),
+    )
+
+
+def client_address(request: web.Request) -> str:
+    """The address by which callers are counted; see `caller_address`."""
+    forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
+    return caller_address(request.remote, forwarded, request.app.get(TRUSTED_PROXIES, 0))
 
 
 def page_origin(request: web.Request) -> str | None:

@@ -1,6 +1,7 @@
 """Health, readiness, logs and the watch over the event loop. Nothing here ever holds what was said."""
 
 import asyncio
+import hmac
 import json
 import logging
 import sys
@@ -11,7 +12,9 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from aiohttp import web
+from pydantic import SecretStr
 
+from app.metrics import CONTENT_TYPE, MetricRegistry
 from kame_core.clock import Clock
 
 CALL_ID: ContextVar[str] = ContextVar("call_id", default="-")
@@ -65,12 +68,16 @@ class LoopLag:
     """Watches how late the event loop runs what is due. `watch` is run by one owned task."""
 
     clock: Clock
+    note: Callable[[float], None] = lambda lag_s: None
+    """Takes each measured lag in seconds."""
     interval_s: float = 0.1
     limit_ms: float = 50.0
     """One 20 ms packet and what a listener's jitter buffer hides."""
     worst_ms: float = 0.0
     late: int = 0
     """How often the loop was late by more than the limit."""
+    recent_ms: float = 0.0
+    """Mean of about the last 5 s."""
 
     async def watch(self) -> None:
         """Measure until cancelled."""
@@ -78,9 +85,69 @@ class LoopLag:
             due_s = self.clock.now() + self.interval_s
             await self.clock.sleep_until(due_s)
             lag_ms = (self.clock.now() - due_s) * 1000
+            self.note(lag_ms / 1000)
+            self.recent_ms += (lag_ms - self.recent_ms) * self.interval_s / 5.0
             self.worst_ms = max(self.worst_ms, lag_ms)
             if lag_ms > self.limit_ms:
                 self.late += 1
+
+
+class Load:
+    """Whether this machine keeps up with the calls it has: the loop is on time, and the front end steps every 80 ms.
+
+    Args:
+        lag: of the event loop.
+        ticks: steps done and left out since the start.
+    """
+
+    MOST_LAG_MS = 100.0
+    MOST_SKIPPED = 0.05
+    """Share of steps left out; at this, speech is broken to everybody's ears."""
+    INTERVAL_S = 5.0
+
+    def __init__(self, lag: LoopLag, ticks: Callable[[], tuple[int, int]]) -> None:
+        self._lag = lag
+        self._ticks = ticks
+        self._skipped = 0.0
+
+    def too_high(self) -> bool:
+        """No further call should be taken."""
+        return self._lag.recent_ms > self.MOST_LAG_MS or self._skipped > self.MOST_SKIPPED
+
+    async def watch(self, clock: Clock) -> None:
+        """Measure until cancelled."""
+        before = self._ticks()
+        while True:
+            await clock.sleep_until(clock.now() + self.INTERVAL_S)
+            now = self._ticks()
+            done, skipped = now[0] - before[0], now[1] - before[1]
+            self._skipped = skipped / (done + skipped) if done + skipped > 0 else 0.0
+            before = now
+
+
+class MetricsPage:
+    """`/metrics`, for Prometheus.
+
+    Args:
+        registry: what is shown.
+        key: wanted as `Authorization: Bearer`; None: anybody may read.
+    """
+
+    def __init__(self, registry: MetricRegistry, key: SecretStr | None) -> None:
+        self._registry = registry
+        self._wanted = None if key is None else f"Bearer {key.get_secret_value()}".encode()
+
+    def routes(self) -> list[web.RouteDef]:
+        """The path."""
+        return [web.get("/metrics", self.show)]
+
+    async def show(self, request: web.Request) -> web.Response:
+        """Everything, in the text format 0.0.4."""
+        given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
+        if self._wanted is not None and not hmac.compare_digest(given, self._wanted):
+            raise web.HTTPUnauthorized(text="Send the key of /metrics.", headers={"WWW-Authenticate": "Bearer"})
+        headers = {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"}
+        return web.Response(body=self._registry.render().encode(), headers=headers)
 
 
 class Health:
@@ -95,11 +162,13 @@ class Health:
         calls: Callable[[], dict[str, int]],
         lag: LoopLag,
         version: str,
+        draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self._readiness = readiness
         self._calls = calls
         self._lag = lag
         self._version = version
+        self._draining = draining
 
     def routes(self) -> list[web.RouteDef]:
         """All paths."""
@@ -124,10 +193,15 @@ class Health:
 
     async def readyz(self, _: web.Request) -> web.Response:
         """200 when every part is usable, else 503 with the same body."""
-        body = self._readiness()
+        body = self._body()
         headers = {"Cache-Control": "no-store"} | ({} if body["ready"] else {"Retry-After": "1"})
         return web.json_response(body, status=200 if body["ready"] else 503, headers=headers)
 
     async def status(self, _: web.Request) -> web.Response:
         """The same body with 200 in any case."""
-        return web.json_response(self._readiness(), headers={"Cache-Control": "no-store"})
+        return web.json_response(self._body(), headers={"Cache-Control": "no-store"})
+
+    def _body(self) -> dict[str, object]:
+        """A server that goes down is not ready, whatever its parts are."""
+        body = self._readiness()
+        return {**body, "ready": False, "draining": True} if self._draining() else body

@@ -3,31 +3,55 @@
 import asyncio
 import json
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from app.call import BROKEN, CONVERSATION_ENDED, HUNG_UP, SHUTDOWN, TIME_LIMIT, Call, CallEnd, Line
+from app.admission import OpenedSecret
+from app.allowance import NO_LIMITS, Allowance, SecretUse
+from app.call import (
+    BROKEN,
+    CONVERSATION_ENDED,
+    HUNG_UP,
+    Call,
+    CallEnd,
+    Codec,
+    Line,
+    Link,
+    Transport,
+)
+from app.call_time import IDLE, SHUTDOWN, TIME_LIMIT, CallLimits
 from app.engines import EngineRoom
+from app.limits import Caller
+from app.measurements import Measurements
+from app.observability import CALL_ID
+from app.places import Places
+from app.protocol.kame_events import KameEvent
 from app.protocol.session import SessionDefaults, SessionState
+from app.protocol.sound import check_formats
 from app.settings import Settings
+from app.tracing import CallTrace, TraceExporter
 from kame_core.clock import Clock
-from kame_core.errors import CapacityError, UnavailableError
+from kame_core.errors import KameError, UnavailableError
+from kame_core.events import Event
 from kame_core.options import ConversationOptions
 
-if TYPE_CHECKING:
-    from app.protocol.realtime import RealtimeCodec
-    from app.webrtc.peer import Peer
+if TYPE_CHECKING:  # aiortc is imported on a worker, behind the first page
     from kame_core.conversation import Conversation
     from kame_core.registry import ConversationRegistry
 
 log = logging.getLogger(__name__)
 
+Dial = Callable[[Line, Link], Transport]
+"""Makes the connection to a client."""
+
 NEVER_CONNECTED = "connect_timeout"
 """The peer's own word."""
-FINAL_REASONS = frozenset({HUNG_UP, CONVERSATION_ENDED, TIME_LIMIT, SHUTDOWN, BROKEN, NEVER_CONNECTED})
+FINAL_REASONS = frozenset({HUNG_UP, CONVERSATION_ENDED, TIME_LIMIT, IDLE, SHUTDOWN, BROKEN, NEVER_CONNECTED})
 """Ends that take the conversation with them. After any other the transport broke, and the client may come back."""
 SHUTDOWN_DEADLINE_S = 4.0
 
@@ -36,8 +60,8 @@ SHUTDOWN_DEADLINE_S = 4.0
 class CallRequest:
     """What a client asks for when it opens a call."""
 
-    sdp: str
-    """Its offer."""
+    sdp: str = ""
+    """Its offer; empty where nothing is to be negotiated."""
     session: Mapping[str, Any] = field(default_factory=dict)
     """The `session` object, defaults of its key included."""
     model: str = ""
@@ -45,6 +69,17 @@ class CallRequest:
     """A sound check: what it says comes back, no engine takes part."""
     grace_s: float = 0.0
     """How long its conversation is to wait for it when the connection breaks."""
+    caller: Caller = field(default_factory=Caller)
+    """Who asks."""
+    ticket: str = ""
+    """Of the queue; `new`: wants one where all places are taken."""
+    secret: OpenedSecret | None = None
+    """The client secret it comes with."""
+
+    @property
+    def allowance(self) -> Allowance:
+        """What the call may take."""
+        return self.secret.allowance if self.secret else NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +88,7 @@ class OpenedCall:
 
     call: Call
     answer: str
-    """The answer, SDP."""
+    """The answer, SDP; empty where nothing was negotiated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,58 +99,44 @@ class _Left:
     until_s: float
 
 
-class _Link:
-    """Passes on what a peer tells, which may begin before its call is made."""
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What a live call takes."""
 
-    def __init__(self) -> None:
-        self._call: Call | None = None
-        self._connected = False
-        self._open = False
-        self._closed: str | None = None
-
-    def connect(self, call: Call) -> None:
-        """From now on to this call, what happened before included."""
-        self._call = call
-        if self._connected:
-            call.connected()
-        if self._open:
-            call.channel_opened()
-        if self._closed is not None:
-            call.end(self._closed)
-
-    def message_arrived(self, text: str) -> None:
-        """The client sent a message."""
-        if self._call is not None:
-            self._call.message_arrived(text)
-
-    def connected(self) -> None:
-        """Sound flows."""
-        self._connected = True
-        if self._call is not None:
-            self._call.connected()
-
-    def channel_opened(self) -> None:
-        """The data channel is open."""
-        self._open = True
-        if self._call is not None:
-            self._call.channel_opened()
-
-    def closed(self, reason: str) -> None:
-        """The peer is gone."""
-        self._closed = reason
-        if self._call is not None:
-            self._call.end(reason)
+    began_s: float
+    give_back: Callable[[], None]
+    """The share of its caller."""
+    trace: CallTrace | None
 
 
 def _nothing() -> None:
     """A sound check greets nobody."""
 
 
-async def _abandon(peer: "Peer", conversation: "Conversation | None") -> None:
+def _sender(transport: Transport) -> Callable[[dict[str, Any], bool], None]:
+    """Takes messages as JSON objects."""
+
+    def send(message: dict[str, Any], droppable: bool) -> None:
+        transport.send(json.dumps(message, ensure_ascii=False, separators=(",", ":")), droppable=droppable)
+
+    return send
+
+
+def _teller(transport: Transport) -> Callable[[KameEvent], None]:
+    """Takes what the call itself has to say."""
+
+    def tell(event: KameEvent) -> None:
+        message = {"event_id": f"event_{secrets.token_urlsafe(12)}", **event.model_dump()}
+        transport.send(json.dumps(message, separators=(",", ":")))
+
+    return tell
+
+
+async def _abandon(transport: Transport, conversation: "Conversation | None") -> None:
     """Release what a call would have owned."""
     if conversation is not None:
         await conversation.aclose("failed")
-    await peer.aclose()
+    await transport.aclose()
 
 
 class CallRegistry:
@@ -124,9 +145,25 @@ class CallRegistry:
     A place is taken in two steps: the count of calls is checked first (cheap, before any socket), the front end's slot
     is leased only when the offer was understood and answered. Whatever fails in between is released before `open`
     raises.
+
+    Args:
+        settings: limits, and what sessions begin with.
+        room: the engines.
+        clock: seconds.
+        measurements: what is counted.
+        overloaded: this machine cannot keep up with the calls there are; asked where the operator set no capacity.
+        traces: where traces go; None: nowhere.
     """
 
-    def __init__(self, settings: Settings, room: EngineRoom, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        room: EngineRoom,
+        clock: Clock,
+        measurements: Measurements,
+        overloaded: Callable[[], bool],
+        traces: TraceExporter | None = None,
+    ) -> None:
         self._settings = settings
         self._room = room
         self._clock = clock
@@ -138,7 +175,11 @@ class CallRegistry:
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
-        self._refused = 0
+        self._measurements = measurements
+        self._traces = traces
+        self._secret_use = SecretUse(time.time)
+        self._taken: dict[str, _Taken] = {}
+        self.places = Places(settings, room, clock, lambda: self.count, overloaded)
 
     async def hold_conversations(self) -> None:
         """Own all conversations from the moment the engines are loaded; run by one task, ended by cancelling it."""
@@ -159,12 +200,17 @@ class CallRegistry:
         """Calls alive or being opened."""
         return len(self._calls) + self._opening
 
+    @property
+    def draining(self) -> bool:
+        """No more calls are taken: the server goes down."""
+        return self._draining
+
     def counts(self) -> dict[str, int]:
         """For `/healthz`."""
         return {
             "open": self.count,
-            "capacity": self._settings.calls_at_once,
-            "refused": self._refused,
+            "capacity": self.places.capacity,
+            "refused": self.places.refused,
             "conversations": self._conversations.count if self._conversations else 0,
         }
 
@@ -172,27 +218,82 @@ class CallRegistry:
         """A live call."""
         return self._calls.get(call_id)
 
-    async def open(self, request: CallRequest) -> OpenedCall:
+    async def open(self, request: CallRequest, dial: Dial | None = None) -> OpenedCall:
         """Negotiate a call and connect it with a conversation.
+
+        Args:
+            request: what the client asks for.
+            dial: makes the connection; default: WebRTC.
 
         Raises:
             InvalidRequestError: the offer or the session is wrong.
-            CapacityError: all places are taken.
+            RateLimitedError: this caller takes more than its share.
+            CapacityError: all places are taken; `QueuedError` where it stands in the queue now.
             UnavailableError: engines are loading or failed, or the server is going down.
         """
-        self._admit()
-        session = self.session(request.session, request.model)
+        try:
+            return await self._opened(request, dial or self._peer)
+        except KameError as error:
+            self._measurements.calls_refused.add(error.code)
+            raise
+
+    async def _opened(self, request: CallRequest, dial: Dial) -> OpenedCall:
+        self.places.limits.request(request.caller)
+        self._admit(request)
+        session = self.session(request.session, request.model, max_call_s=self._max_call_s(request))
         if not request.echo:
             self._ready_conversations()
+        give_back = self.places.take(request.caller, request.ticket)
         self._opening += 1
         self._idle.clear()
+        call_id = f"rtc_{secrets.token_urlsafe(18)}"
+        context = CALL_ID.set(call_id)  # for the logs of what the call's tasks are made by
         try:
-            return await self._open(request, session)
+            kind = "echo" if request.echo else "conversation"
+            trace = self._traces.call(call_id, kind) if self._traces else None
+            self._taken[call_id] = _Taken(self._clock.now(), give_back, trace)
+            with self._counted(request):
+                opened = await self._open(call_id, request, session, dial)
+            self._measurements.calls_opened.add(kind)
+            return opened
+        except BaseException:
+            self._leave(call_id)
+            raise
         finally:
+            CALL_ID.reset(context)
             self._opening -= 1
             self._note_idle()
 
-    def _admit(self) -> None:
+    def _counted(self, request: CallRequest) -> AbstractContextManager[None]:
+        """Count the call for its secret; not one that goes on with a conversation, which was counted."""
+        secret = request.secret
+        if secret is None or request.caller.returns:
+            return nullcontext()
+        return self._secret_use.counted(secret.key_id, secret.allowance.max_calls, secret.expires_at)
+
+    def _max_call_s(self, request: CallRequest) -> float:
+        return min(self._settings.max_call_s, request.allowance.max_call_s or math.inf)
+
+    def _leave(self, call_id: str) -> _Taken | None:
+        """Give back what a call took."""
+        taken = self._taken.pop(call_id, None)
+        if taken is not None:
+            taken.give_back()
+        return taken
+
+    def _measure(self, call_id: str) -> Callable[[Event], None]:
+        """What takes a conversation's facts."""
+        note, trace = self._measurements.note, self._taken[call_id].trace
+        if trace is None:
+            return note
+
+        def both(event: Event) -> None:
+            note(event)
+            trace.note(event)
+
+        return both
+
+    def _admit(self, request: CallRequest) -> None:
         if self._draining:
             raise UnavailableError(
                 "The server is going down; try again in a moment.", code="shutting_down", retryable=True
@@ -201,12 +302,15 @@ class CallRegistry:
             raise UnavailableError(
                 "The server is just starting; try again in a second.", code="starting", retryable=True
             )
-        if self.count >= self._settings.calls_at_once:
-            self._refused += 1
-            raise CapacityError("All lines are busy. Try again in a little while.")
+        self.places.admit(request.caller, request.ticket)
 
     def session(
-        self, asked: Mapping[str, Any], model: str = "", options: ConversationOptions | None = None
+        self,
+        asked: Mapping[str, Any],
+        model: str = "",
+        options: ConversationOptions | None = None,
+        *,
+        max_call_s: float = math.inf,
     ) -> SessionState:
         """The session a call gets that asks for this, on top of `options` (default: those of the settings).
 
@@ -223,20 +327,20 @@ class CallRegistry:
                 voice=settings.voice,
                 instructions=settings.instructions,
                 opener=settings.opener,
+                preset=settings.preset,
+                second_language=settings.second_language,
+                knowledge=settings.knowledge,
             ),
             voices=self._room.voices,
             languages=self._room.languages,
         )
-        expires_at = int(time.time() + settings.max_call_s)
+        expires_at = int(time.time() + min(settings.max_call_s, max_call_s))
         return SessionState.new(defaults, expires_at=expires_at).updated(asked)
 
-    async def _open(self, request: CallRequest, session: SessionState) -> OpenedCall:
+    def _peer(self, line: Line, link: Link) -> Transport:
         from app.webrtc.peer import Peer
 
-        call_id = f"rtc_{secrets.token_urlsafe(18)}"
-        line = Line()
-        link = _Link()
-        peer = Peer(
+        return Peer(
             self._room.ice,
             line,
             on_audio=line.push_audio,
@@ -247,36 +351,42 @@ class CallRegistry:
             clock=self._clock,
             connect_deadline_s=self._settings.connect_deadline_s,
         )
+
+    async def _open(self, call_id: str, request: CallRequest, session: SessionState, dial: Dial) -> OpenedCall:
+        line, link = Line(), Link()
+        transport = dial(line, link)
         conversation: Conversation | None = None
         try:
-            answer = await peer.answer(request.sdp)
+            answer = await transport.answer(request.sdp)
+            if link.sound is not None:
+                check_formats(session.config)
             if not request.echo:
-                conversation = await self._converse(session)
+                conversation = await self._converse(session, request.allowance.max_tokens)
                 if session.resume_token is not None:  # it goes on with what was agreed before
-                    session = self.session(request.session, request.model, conversation.options)
+                    session = self.session(
+                        request.session, request.model, conversation.options, max_call_s=self._max_call_s(request)
+                    )
                     conversation.set_options(session.options)
             if self._draining:
                 raise UnavailableError("The server is going down.", code="shutting_down", retryable=True)
         except BaseException:
-            await asyncio.shield(_abandon(peer, conversation))
+            await asyncio.shield(_abandon(transport, conversation))
             raise
         grace_s = min(request.grace_s, self._settings.max_grace_s)
-        codec, greet = None, _nothing
         if conversation is None:
-            from app.webrtc.tracks import LoopbackAudio
-
-            loop = LoopbackAudio()
-            line.connect(loop, loop.push)
+            codec, greet = self._echo(call_id, transport, line, link, session)
         else:
-            codec, greet = self._codec(call_id, peer, conversation, session, grace_s)
+            codec, greet = self._codec(call_id, transport, link, conversation, session, grace_s)
         call = Call(
             call_id,
-            peer,
+            transport,
             line,
             conversation,
             codec,
             greet,
-            max_call_s=self._settings.max_call_s,
+            tell=_teller(transport),
+            limits=CallLimits(self._max_call_s(request), self._settings.max_idle_s),
+            measure=self._measure(call_id),
             grace_s=grace_s,
             log_content=self._settings.log_content,
             on_end=self._ended,
@@ -286,15 +396,32 @@ class CallRegistry:
         link.connect(call)
         return OpenedCall(call, answer)
 
+    def _echo(
+        self, call_id: str, transport: Transport, line: Line, link: Link, session: SessionState
+    ) -> tuple[Codec | None, Callable[[], None]]:
+        from app.webrtc.tracks import LoopbackAudio
+
+        loop = LoopbackAudio()
+        line.connect(loop, loop.push)
+        if link.sound is None:
+            return None, _nothing
+        from app.websocket.echo import EchoCodec
+
+        codec = EchoCodec(_sender(transport), link.sound, call_id=call_id, session=session)
+        return codec, codec.opened
+
     def _codec(
-        self, call_id: str, peer: "Peer", conversation: "Conversation", session: SessionState, grace_s: float
-    ) -> "tuple[RealtimeCodec, Callable[[], None]]":
+        self,
+        call_id: str,
+        transport: Transport,
+        link: Link,
+        conversation: "Conversation",
+        session: SessionState,
+        grace_s: float,
+    ) -> tuple[Codec, Callable[[], None]]:
         from app.protocol.realtime import EngineEvent, RealtimeCodec
 
-        def send(message: dict[str, Any], droppable: bool) -> None:
-            peer.send(json.dumps(message, ensure_ascii=False, separators=(",", ":")), droppable=droppable)
-
-        codec = RealtimeCodec(conversation, send, call_id=call_id, session=session)
+        codec = RealtimeCodec(conversation, _sender(transport), call_id=call_id, session=session, sound=link.sound)
 
         def greet() -> None:
             token = self._conversations.token_for(conversation) if self._conversations and grace_s > 0 else None
@@ -302,12 +429,12 @@ class CallRegistry:
 
         return codec, greet
 
-    async def _converse(self, session: SessionState) -> "Conversation":
+    async def _converse(self, session: SessionState, max_tokens: int | None) -> "Conversation":
         """The conversation of a new call: a fresh one, or the one its client lost the connection to."""
         conversations = self._ready_conversations()
         token = session.resume_token
         if token is None:
-            return await conversations.open(session.options)
+            return await conversations.open(replace(session.options, max_tokens=max_tokens))
         conversation = conversations.resume(token)
         for call in [call for call in self._calls.values() if call.conversation is conversation]:
             call.hand_over()  # its transport is dead, only nobody has noticed yet
@@ -327,6 +454,11 @@ class CallRegistry:
         """STUN and TURN servers for a client, with credentials that are good for an hour."""
         return [server.to_json() for server in self._room.ice.for_client(time.time())]
 
+    @property
+    def websocket_only(self) -> bool:
+        """Clients need not try WebRTC: the operator knows that it does not get through."""
+        return self._settings.transport == "websocket"
+
     async def hang_up(self, call_id: str) -> bool:
         """End a call and its conversation, also one whose connection is gone already; False: there is none."""
         call = self._calls.get(call_id)
@@ -338,6 +470,15 @@ class CallRegistry:
         if left is not None:
             await left.conversation.aclose(HUNG_UP)
         return left is not None
+
+    async def drain(self, deadline_s: float) -> None:
+        """Take no more calls, tell those there are, and wait for their end, `deadline_s` at most."""
+        self._draining = True
+        for call in self._calls.values():
+            call.end_in(deadline_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(deadline_s):
+                await self.idle()
 
     async def aclose(self) -> None:
         """Take no more calls and end all, side by side; idempotent."""
@@ -352,6 +493,12 @@ class CallRegistry:
     async def _ended(self, call: Call, end: CallEnd) -> None:
         """Called by each call at its end, in its own task."""
         self._calls.pop(call.id, None)
+        taken = self._leave(call.id)
+        self._measurements.calls_ended.add(end.reason)
+        if taken is not None:
+            self._measurements.call_seconds.observe(self._clock.now() - taken.began_s)
+            if taken.trace is not None:
+                taken.trace.end(end.reason)
         self._note_idle()
         conversation = end.conversation
         if conversation is None:

@@ -57,6 +57,7 @@ class IceSettings:
         turn_secret: the secret shared with TURN servers that have no fixed credentials (coturn's `use-auth-secret`).
         turn_ttl_s: how long credentials made from it are good for.
         relay_only: never give away or use an address of this machine itself.
+        public_address: where clients reach this machine, which itself knows only private ones; empty: as it is.
     """
 
     servers: tuple[IceServer, ...] = ()
@@ -64,6 +65,7 @@ class IceSettings:
     turn_secret: str = field(default="", repr=False)
     turn_ttl_s: int = TURN_TTL_S
     relay_only: bool = False
+    public_address: str = ""
 
     def for_client(self, now_unix_s: float, user: str = "") -> tuple[IceServer, ...]:
         """All servers, with fresh credentials where they are made here."""
@@ -73,6 +75,21 @@ class IceSettings:
         """The servers aiortc takes: the first STUN and the first TURN URL it understands, one each."""
         chosen = self.servers if self.own_servers is None else self.own_servers
         return first_usable(self._with_credentials(chosen, now_unix_s, "server"))
+
+    def advertise(self, answer: str) -> str:
+        """The answer (SDP) with a candidate at the public address beside each private one.
+
+        For machines whose public address is translated one to one, ports included: cloud VMs, containers behind them.
+        """
+        if not self.public_address or self.relay_only:
+            return answer
+        lines: list[str] = []
+        for line in answer.splitlines(keepends=True):
+            lines.append(line)
+            public = _public_candidate(line, self.public_address)
+            if public and public not in lines:
+                lines.append(public)
+        return "".join(lines)
 
     def _with_credentials(self, servers: Sequence[IceServer], now_unix_s: float, user: str) -> tuple[IceServer, ...]:
         if not self.turn_secret:
@@ -84,6 +101,20 @@ class IceSettings:
             else server
             for server in servers
         )
+
+
+def _public_candidate(line: str, address: str) -> str | None:
+    """The candidate line of a private address of the same family, moved to the public one; None: it is another line."""
+    fields = line.rstrip("\r\n").split(" ")
+    if not fields[0].startswith("a=candidate:") or len(fields) < 8 or fields[7] != "host":
+        return None
+    own, public = ipaddress.ip_address(fields[4]), ipaddress.ip_address(address)
+    if own.version != public.version or own == public or own.is_loopback or not own.is_private:
+        return None
+    fields[0] += "p"  # another base, so another foundation (RFC 8445, section 5.1.1.3)
+    fields[3] = str(int(fields[3]) - 1)
+    fields[4] = address
+    return " ".join(fields) + line[len(line.rstrip("\r\n")) :]
 
 
 def parse_ice_servers(value: str) -> tuple[IceServer, ...]:

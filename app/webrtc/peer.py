@@ -252,7 +252,7 @@ class Peer:
         await connection.setLocalDescription(await connection.createAnswer())
         if audio.currentDirection != "sendrecv":
             raise InvalidRequestError("The audio of the offer must be sendrecv.", code="no_audio")
-        return complete_answer(connection.localDescription.sdp)
+        return self._ice.advertise(complete_answer(connection.localDescription.sdp))
 
     def _watch(self, connection: RTCPeerConnection) -> None:
         transports: set[RTCDtlsTransport] = {t.receiver.transport for t in connection.getTransceivers()}

@@ -14,9 +14,9 @@ import { Oracle } from "./oracle.js";
 import { changedSession, DEFAULTS, openingSession } from "./preferences.js";
 import { queued } from "./queue.js";
 import { Sound } from "./sound.js";
-import { texts, TROUBLES } from "./strings.js";
+import { duration, fill, texts, TROUBLES } from "./strings.js";
 import { readTiming } from "./timing.js";
-import { list, object, text } from "./wire.js";
+import { list, number, object, text } from "./wire.js";
 
 /** @typedef {import("./types").Phase} Phase */
 /** @typedef {import("./types").Trouble} Trouble */
@@ -89,6 +89,8 @@ export class Talk extends EventTarget {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #holdTimer;
   #responseOpen = false;
+  /** What was said of the call's end. */
+  #endingNotice = "";
 
   /**
    * @param {HTMLAudioElement} audio plays the agent
@@ -432,10 +434,33 @@ export class Talk extends EventTarget {
           this.#fail({ ...TROUBLES.conversation_failed, code: text(event.code) || "conversation_failed", text: words });
         } else this.#setNotice(text(event.message));
         return true;
+      case "kame.ending":
+        this.#ending(event);
+        return true;
       case "error":
         return this.#clientError(object(event.error));
       default:
         return false;
+    }
+  }
+
+  /**
+   * The server will end the call, or will not after all.
+   * @param {WireEvent} event
+   */
+  #ending(event) {
+    const warnings = {
+      time_limit: texts.notices.ending_time_limit,
+      idle: texts.notices.ending_idle,
+      server_shutdown: texts.notices.ending_server_shutdown,
+    };
+    const words = warnings[/** @type {keyof typeof warnings} */ (text(event.reason))];
+    const in_s = number(event.in_s);
+    if (in_s === null) {
+      if (this.notice === this.#endingNotice) this.#setNotice("");
+    } else if (words) {
+      this.#endingNotice = fill(words, { time: duration(in_s * 1000) });
+      this.#setNotice(this.#endingNotice, true);
     }
   }
 

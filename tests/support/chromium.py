@@ -29,6 +29,7 @@ _CAPTURE = """
     node.port.onmessage = (event) => window.captured.blocks.push(event.data);
     context.createMediaStreamSource(stream).connect(node);
   };
+  window.captureStream = listen;
   const Native = window.RTCPeerConnection;
   window.RTCPeerConnection = class extends Native {
     constructor(...given) {

@@ -112,6 +112,7 @@ class RtcClient:
         channel: label of the data channel; None: no channel.
         video: offer a video section too.
         loss: which RTP packets are lost on the way out; takes the packet's number from 0.
+        configuration: its STUN and TURN servers; default: none.
     """
 
     def __init__(
@@ -121,11 +122,12 @@ class RtcClient:
         channel: str | None = "oai-events",
         video: bool = False,
         loss: Callable[[int], bool] | None = None,
+        configuration: RTCConfiguration | None = None,
     ) -> None:
         clock = RealClock()
         self.mouth = Mouth()
         self.ear = Ear()
-        self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self.connection = RTCPeerConnection(configuration or RTCConfiguration(iceServers=[]))
         self.outgoing = OutgoingAudio(self.mouth, clock)
         self.incoming = IncomingAudio(self.ear.hear, clock)
         self.channel: RTCDataChannel | None = None

@@ -121,6 +121,34 @@ def test_without_settings_there_is_no_server_at_all() -> None:
     assert IceSettings().for_client(0.0) == ()
 
 
+ANSWER = (
+    "v=0\r\nm=audio 50000 UDP/TLS/RTP/SAVPF 96\r\n"
+    "a=candidate:abc 1 udp 2130706431 10.0.0.5 50000 typ host\r\n"
+    "a=candidate:abd 1 udp 2130706430 127.0.0.1 50003 typ host\r\n"
+    "a=candidate:abe 1 udp 2130706429 fd00::5 50001 typ host\r\n"
+    "a=candidate:abf 1 udp 1694498815 10.0.0.9 50000 typ srflx raddr 10.0.0.5 rport 50000\r\n"
+    "a=end-of-candidates\r\n"
+)
+
+
+def test_a_public_address_is_told_beside_the_private_one() -> None:
+    lines = IceSettings(public_address="203.0.113.7").advertise(ANSWER).splitlines(keepends=True)
+    new = [line for line in lines if line not in ANSWER.splitlines(keepends=True)]
+    assert new == ["a=candidate:abcp 1 udp 2130706430 203.0.113.7 50000 typ host\r\n"]
+    assert lines.index(new[0]) == 3  # behind its own
+    six = IceSettings(public_address="2001:db8::7").advertise(ANSWER)
+    assert "a=candidate:abep 1 udp 2130706428 2001:db8::7 50001 typ host\r\n" in six
+    assert six.count("a=candidate:") == 5
+
+
+def test_an_answer_is_left_as_it_is_where_there_is_nothing_to_add() -> None:
+    assert IceSettings().advertise(ANSWER) == ANSWER
+    assert IceSettings(public_address="10.0.0.5").advertise(ANSWER) == ANSWER
+    assert IceSettings(public_address="203.0.113.7", relay_only=True).advertise(ANSWER) == ANSWER
+    public = ANSWER.replace("10.0.0.5", "8.8.8.8")
+    assert IceSettings(public_address="8.8.8.8").advertise(public) == public
+
+
 def test_a_fragment_gives_its_candidates_and_their_section() -> None:
     fragment = parse_fragment(
         "a=ice-ufrag:EsAw\r\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n"

@@ -14,9 +14,13 @@ def settings_table() -> str:
     rows = ["| environment | default | what it is |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         names = ", ".join(f"`{name}`" for name in environment_names(name))
-        default = "" if field.default in (None, "", ()) else f"`{str(field.default).lower()}`"
+        default = "" if field.default in (None, "", ()) else f"`{_shown(field.default)}`"
         rows.append(f"| {names} | {default} | {field.description} |")
     return "\n".join(rows) + "\n"
+
+
+def _shown(default: object) -> str:
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def test_the_settings_table_is_true() -> None:

@@ -1,0 +1,100 @@
+/** The page that writes the lines to copy: choices in, `<kame-voice>` and its plain frame out, and the real thing beside. */
+
+import { offer } from "./api.js";
+import { make } from "./dom.js";
+
+const COPIED_MS = 2_000;
+/** The server's own choice where nothing is chosen. */
+const STANDARD = { variant: "launcher", placement: "bottom-right" };
+
+const form = /** @type {HTMLFormElement} */ (document.getElementById("builder"));
+const snippet = /** @type {HTMLElement} */ (document.getElementById("snippet"));
+const plain = /** @type {HTMLElement} */ (document.getElementById("plain"));
+const preview = /** @type {HTMLElement} */ (document.getElementById("preview"));
+const copied = /** @type {HTMLElement} */ (document.getElementById("copied"));
+
+/** @returns {Record<string, string>} the attributes that differ from what counts without them */
+function chosen() {
+  /** @type {Record<string, string>} */
+  const attributes = {};
+  const data = new FormData(form);
+  const names = ["variant", "placement", "agent", "mode", "language", "heading", "label", "theme", "token-url"];
+  for (const name of names) {
+    const value = String(data.get(name) ?? "").trim();
+    const standard = name in STANDARD ? STANDARD[/** @type {keyof typeof STANDARD} */ (name)] : "";
+    if (value !== standard) attributes[name] = value;
+  }
+  if (attributes.variant === "inline") {
+    delete attributes.placement;
+    delete attributes.label;
+  }
+  if (!data.has("transcript")) attributes.transcript = "off";
+  if (data.has("muted")) attributes.muted = "";
+  return attributes;
+}
+
+/** @returns {string} empty: ours */
+function accent() {
+  const data = new FormData(form);
+  return data.has("accented") ? String(data.get("accent")) : "";
+}
+
+/** @param {string} value */
+function quoted(value) {
+  return `"${value.replaceAll("&", "&amp;").replaceAll('"', "&quot;").replaceAll("<", "&lt;")}"`;
+}
+
+function render() {
+  const attributes = chosen();
+  const colour = accent();
+  const written = Object.entries(attributes).map(([name, value]) => (value ? ` ${name}=${quoted(value)}` : ` ${name}`));
+  const style = colour ? ` style=${quoted(`--kame-accent: ${colour}`)}` : "";
+  const script = `<script async src=${quoted(`${location.origin}/static/widget.js`)}></script>`;
+  snippet.textContent = `${script}\n<kame-voice${written.join("")}${style}></kame-voice>`;
+
+  const url = new URL("/embed", location.origin);
+  for (const name of ["agent", "mode", "language", "heading", "theme", "transcript"]) {
+    const value = attributes[name];
+    if (value) url.searchParams.set(name, value);
+  }
+  if ("muted" in attributes) url.searchParams.set("muted", "1");
+  if (colour) url.searchParams.set("accent", colour);
+  const title = quoted(attributes.heading ?? "Voice assistant");
+  plain.textContent = `<iframe src=${quoted(url.href)} title=${title} allow="microphone; autoplay" width="380" height="520"></iframe>`;
+
+  const widget = document.createElement("kame-voice");
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name !== "token-url") widget.setAttribute(name, value); // it is the other page's
+  }
+  if (colour) widget.style.setProperty("--kame-accent", colour);
+  if (preview.firstElementChild?.hasAttribute("open")) widget.setAttribute("open", "");
+  preview.replaceChildren(widget);
+}
+
+/** @param {HTMLButtonElement} button */
+async function copy(button) {
+  const code = document.getElementById(button.dataset.copy ?? "")?.textContent ?? "";
+  const label = button.textContent;
+  try {
+    await navigator.clipboard.writeText(code);
+    copied.textContent = button.textContent = "Copied";
+  } catch {
+    copied.textContent = button.textContent = "Select the lines and copy them";
+  }
+  setTimeout(() => (button.textContent = label), COPIED_MS);
+}
+
+form.addEventListener("change", render);
+form.addEventListener("submit", (event) => event.preventDefault());
+for (const button of document.querySelectorAll("button[data-copy]")) {
+  button.addEventListener("click", () => void copy(/** @type {HTMLButtonElement} */ (button)));
+}
+render();
+
+const roles = form.elements.namedItem("agent");
+const offered = await offer();
+for (const { id, name } of offered?.presets ?? []) {
+  const option = make("option", "", name);
+  option.value = id;
+  if (roles instanceof HTMLSelectElement) roles.append(option);
+}

@@ -1,0 +1,54 @@
+"""What the files for hosting name is there: settings, paths, metrics."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from app.application import VERSION
+from app.engines import EngineRoom
+from app.measurements import Measurements
+from app.settings import Settings, environment_names
+from kame_core.clock import RealClock
+from tests.support.server import make_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = ("Dockerfile", "Dockerfile.gpu", "compose.yaml", "Procfile", *(f"docs/hosting/{name}" for name in (
+    "vm.md", "paas.md", "kubernetes.md", "kubernetes.yaml")))  # fmt: skip
+SETTINGS = {name for field in Settings.model_fields for name in environment_names(field)}
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_every_setting_named_exists(path: str) -> None:
+    named = set(re.findall(r"\bKAME_[A-Z0-9_]+", (ROOT / path).read_text()))
+    assert named <= SETTINGS
+
+
+@pytest.mark.parametrize("path", ["Dockerfile", "Dockerfile.gpu"])
+def test_what_an_image_copies_is_let_through(path: str) -> None:
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert ignored[0] == "*"
+    let_through = {line.removeprefix("!").rstrip("/") for line in ignored if line.startswith("!")}
+    assert {"app", "kame_core", "static", "templates"} <= let_through
+    copied = re.findall(r"requirements[\w-]*\.txt", (ROOT / path).read_text())
+    assert set(copied) <= let_through
+    assert all((ROOT / name).exists() for name in let_through)
+
+
+def test_the_images_moshi_is_the_one_of_make() -> None:
+    pin = re.compile(r"moshi==[\d.]+")
+    assert pin.findall((ROOT / "Dockerfile.gpu").read_text()) == pin.findall((ROOT / "Makefile").read_text())
+
+
+async def test_the_dashboard_shows_metrics_there_are() -> None:
+    numbers = {"open": 0, "capacity": 0, "waiting": 0, "conversations": 0}
+    measured = Measurements(VERSION, EngineRoom(make_settings(), RealClock()), lambda: numbers)
+    there = set(re.findall(r"^# TYPE (\S+)", measured.registry.render(), re.MULTILINE))
+    dashboard = json.loads((ROOT / "docs" / "grafana.json").read_text())
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    shown = {name for one in expressions for name in re.findall(r"\b(?:kame|process)_\w+", one)}
+    shown = {name.removesuffix("_bucket") for name in shown}
+    assert shown <= there
+    assert {"kame_turn_latency_seconds", "kame_tick_step_seconds", "kame_errors_total", "kame_calls_waiting"} <= shown
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
