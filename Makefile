@@ -35,7 +35,7 @@ else
 	$(PY) -m pytest tests/integration tests/browser
 endif
 
-check: $(VENV)/.dev $(VENV)/.node
+check: $(VENV)/.dev $(VENV)/.gpu $(VENV)/.node
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
