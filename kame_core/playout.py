@@ -7,7 +7,7 @@ is counted in samples read.
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -122,7 +122,7 @@ class Playout:
         return samples[: samples.size - surplus] if surplus > 0 else np.concatenate([silence(-surplus), samples])
 
     def _shorten(self, samples: int) -> None:
-        """Cut the oldest samples away; what was said there is lost."""
+        """Cut the oldest samples away. Words that began there go on in the frame behind: most of each is still heard."""
         self.dropped_samples += samples
         while samples > 0 and self._frames:
             head = self._frames[0]
@@ -133,7 +133,16 @@ class Playout:
             samples -= head.samples.size
             self._depth_samples -= head.samples.size
             self._frames.popleft()
+            self._carry_words(head)
             self._finish(head)
+
+    def _carry_words(self, cut: _Frame) -> None:
+        heir = self._frames[0] if self._frames else None
+        if cut.begun or cut.spoken is None or heir is None or heir.spoken is None:
+            return
+        if heir.spoken.response_id == cut.spoken.response_id:
+            heir.spoken = replace(heir.spoken, text=cut.spoken.text + heir.spoken.text)
+            cut.spoken = replace(cut.spoken, text="")
 
     # --- out ---
 

@@ -59,7 +59,7 @@ def bearer(key: str) -> dict[str, str]:
 async def test_the_page_is_complete_and_may_use_the_microphone(
     server: RunningServer, http: aiohttp.ClientSession
 ) -> None:
-    async with http.get(server.url("/")) as response:
+    async with http.get(server.url("/"), headers={"Accept-Encoding": "identity"}) as response:
         html = await response.text()
         assert response.status == 200
         assert response.content_type == "text/html"
