@@ -122,7 +122,7 @@ class Playout:
         return samples[: samples.size - surplus] if surplus > 0 else np.concatenate([silence(-surplus), samples])
 
     def _shorten(self, samples: int) -> None:
-        """Cut the oldest samples away. Words that began there go on in the frame behind: most of each is still heard."""
+        """Cut the oldest samples away. Words that began there pass to the frame behind: most of each is heard."""
         self.dropped_samples += samples
         while samples > 0 and self._frames:
             head = self._frames[0]
