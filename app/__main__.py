@@ -10,12 +10,13 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.observability import configure_logging
-from app.settings import Settings, SettingsError, load_settings, parser, shown_host, unknown_names
+from app.settings import Settings, shown_host
+from app.settings_sources import SettingsError, load_settings, parser, unknown_names
 from kame_core.errors import KameError
 
 if TYPE_CHECKING:
@@ -108,21 +109,22 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     app = create_app(settings)
     room = app[ROOM]
 
-    stop_showing = room.listen(_Progress().show)
+    say = _speaker(settings)
+    stop_showing = room.listen(_Progress(say).show)
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0, keepalive_timeout=75.0)
     await runner.setup()
     await web.SockSite(runner, listener).start()
     host, port = listener.getsockname()[:2]
-    print(f"KAME voice: {settings.public_url or f'http://{shown_host(host)}:{port}'}", flush=True)
-    telling = asyncio.create_task(_tell_when_ready(room))
+    say(f"KAME voice: {settings.public_url or f'http://{shown_host(host)}:{port}'}")
+    telling = asyncio.create_task(_tell_when_ready(room, say))
     try:
         await _either(stop, leave)
         if not stop.is_set() and app[CALLS].count:
-            print(f"Taking no more calls; waiting {settings.drain_s:.0f} s at most for those there are.", flush=True)
+            say(f"Taking no more calls; waiting {settings.drain_s:.0f} s at most for those there are.")
             await _either(stop, app[CALLS].drain(settings.drain_s))
     finally:
         stop_showing()
-        print("Closing.", flush=True)
+        say("Closing.")
         for number in (signal.SIGINT, signal.SIGTERM):  # a second one ends the process at once
             loop.remove_signal_handler(number)
         telling.cancel()
@@ -144,28 +146,36 @@ async def _either(stop: asyncio.Event, other: asyncio.Event | Coroutine[None, No
             task.cancel()
 
 
-class _Progress:
-    """Prints what changes while engines load; of a progress, only every tenth."""
+def _speaker(settings: Settings) -> Callable[[str], None]:
+    """What tells people how the server is: plain lines, or log lines where programs read them."""
+    if settings.log_json:
+        return lambda line: logging.getLogger("app").info("%s", line.strip())
+    return lambda line: print(line, flush=True)
 
-    def __init__(self) -> None:
+
+class _Progress:
+    """Tells what changes while engines load; of a progress, only every tenth."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
         self._last: dict[str, str] = {}
 
     def show(self, part: "Part") -> None:
-        """Print the part unless that line stands there already."""
+        """Tell of the part unless that was told last."""
         rounded = None if part.progress is None else math.floor(part.progress * 10) / 10
         line = replace(part, progress=rounded).as_line()
         if self._last.get(part.name) != line:
             self._last[part.name] = line
-            print(line, flush=True)
+            self._say(line)
 
 
-async def _tell_when_ready(room: "EngineRoom") -> None:
+async def _tell_when_ready(room: "EngineRoom", say: Callable[[str], None]) -> None:
     await room.settled()
     await asyncio.sleep(0)  # the parts' own lines first
     if room.engines is not None:
-        print("Ready: open the page and talk. Ctrl-C ends.", flush=True)
+        say("Ready: open the page and talk. Ctrl-C ends.")
     else:
-        print("Not everything loaded; `python -m app doctor` says what to do.", flush=True)
+        say("Not everything loaded; `python -m app doctor` says what to do.")
 
 
 def _leave(code: int) -> None:

@@ -12,14 +12,13 @@ from app.calls import MAX_MULTIPART_BYTES, PUBLIC_CALLS_PER_SECRET, TRUSTED_PROX
 from app.embedding import EmbedPages
 from app.engines import EngineRoom
 from app.measurements import Measurements
-from app.middleware import api_errors, cross_origin, security_headers
+from app.middleware import HTTPS, api_errors, cross_origin, security_headers
 from app.observability import Health, Load, LoopLag, MetricsPage
 from app.pages import Offer, Pages
 from app.registry import CallRegistry
-from app.relay import IceKeeper
+from app.relay import IceKeeper, cloudflare_turn
 from app.settings import Settings
 from app.tracing import TraceExporter, parse_headers
-from app.webrtc.cloudflare import CloudflareTurn
 from app.websocket.realtime import RealtimeSocket
 from kame_core.backend.offline import example_questions
 from kame_core.backend.presets import listed
@@ -47,7 +46,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None, room: EngineRo
     room = room or EngineRoom(settings, clock)
     measurements = Measurements(VERSION, room, lambda: {**calls.counts(), "waiting": calls.places.line.count})
     lag = LoopLag(clock, measurements.loop_lag.observe)
-    keeper = IceKeeper(room, _cloudflare(settings))
+    keeper = IceKeeper(room, cloudflare_turn(settings))
     load = Load(lag, measurements.tick_counts)
     traces = _traces(settings, clock)
     calls = CallRegistry(settings, room, clock, measurements, load.too_high, traces)
@@ -67,6 +66,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None, room: EngineRo
     app.add_routes(pages.routes())
     app.add_routes(EmbedPages(pages, policy.may_embed, settings.allowed_origins).routes())
     app[TRUSTED_PROXIES] = settings.trusted_proxies
+    app[HTTPS] = settings.public_url.startswith("https://")
     app.add_routes(Health(room.readiness, calls.counts, lag, VERSION, lambda: calls.draining).routes())
     app.add_routes(MetricsPage(measurements.registry, settings.metrics_key or settings.api_key).routes())
     public = Allowance(
@@ -114,14 +114,6 @@ def _traces(settings: Settings, clock: Clock) -> TraceExporter | None:
         return None
     headers = settings.otlp_headers.get_secret_value() if settings.otlp_headers else ""
     return TraceExporter(settings.otlp_endpoint, parse_headers(headers), VERSION, clock)
-
-
-def _cloudflare(settings: Settings) -> CloudflareTurn | None:
-    """Where TURN credentials are fetched; good for longer than a call that begins late in their life."""
-    if settings.cloudflare_turn_token is None:
-        return None
-    token = settings.cloudflare_turn_token.get_secret_value()
-    return CloudflareTurn(settings.cloudflare_turn_key, token, round(max(4 * 3600, 2 * settings.max_call_s)))
 
 
 def _offer(room: EngineRoom, settings: Settings) -> Offer:

@@ -15,6 +15,7 @@ from kame_core.errors import KameError
 from kame_core.events import Event, FinalTranscript, ResponseEnded, Trouble
 
 if TYPE_CHECKING:
+    from app.webrtc.peer import PeerStats
     from kame_core.conversation import Conversation
 
 log = logging.getLogger(__name__)
@@ -271,6 +272,11 @@ class Call:
             log.warning("call did not close within %.0f s", CLOSE_DEADLINE_S)
             self._task.cancel()
             await asyncio.wait([self._task], timeout=1.0)
+
+    @property
+    def media(self) -> "PeerStats | None":
+        """Counters of the sound, where it goes over WebRTC."""
+        return getattr(self._transport, "stats", None)
 
     # --- what the transport tells ---
 

@@ -27,11 +27,12 @@ from app.admission import (
     require_origin,
 )
 from app.allowance import NO_LIMITS, Allowance
+from app.call_request import CallRequest
 from app.limits import Caller, caller_address
 from app.origins import LOOPBACK, normal_origin
 from app.protocol.errors import NotFoundError, ParameterError
 from app.protocol.validation import parse_object
-from app.registry import CallRegistry, CallRequest
+from app.registry import CallRegistry
 from kame_core.errors import InvalidRequestError
 
 if TYPE_CHECKING:

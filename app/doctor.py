@@ -14,6 +14,7 @@ import numpy as np
 from app.engines import EngineRoom, Part, PartState
 from app.loaders import Loaders
 from app.pages import Pages
+from app.relay import IceKeeper, cloudflare_turn
 from app.settings import Settings
 from kame_core.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ, Samples, level_dbfs, resample, silence
 from kame_core.clock import Clock, RealClock
@@ -88,6 +89,9 @@ async def examine(settings: Settings, clock: Clock, loaders: Loaders | None = No
     loading = asyncio.create_task(room.load(), name="load engines")
     try:
         await room.settled()
+        keeper = IceKeeper(room, cloudflare_turn(settings))
+        if keeper.needed and room.transport_ready:
+            await keeper.check()
         tries: dict[str, Callable[[], Coroutine[None, None, str]]] = {}
         spoken: list[Samples] = []
         if room.tts is not None:

@@ -31,11 +31,13 @@ from kame_core.events import (
 
 if TYPE_CHECKING:
     from app.engines import EngineRoom
+    from app.webrtc.peer import PeerStats
     from kame_core.frontend.slot_batch import TickStats
 
 LATENCY_BOUNDS_S = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 LAG_BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
 CALL_BOUNDS_S = (1.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1800.0, 3600.0)
+GAP_BOUNDS_S = (0.03, 0.04, 0.06, 0.1, 0.2, 0.5, 1.0)
 TURN_STAMPS = ("turn_end", "first_token", "first_audio", "first_oracle_audio")
 """Of a turn's time line: what a listener notices, and what most often explains it."""
 
@@ -70,8 +72,16 @@ class Measurements:
             registry.gauge(metric, text, lambda name=name: calls()[name])  # type: ignore[misc] # bound per pass
         self.calls_opened = registry.counter("kame_calls_opened_total", "Calls that were accepted.", "kind")
         self.calls_refused = registry.counter("kame_calls_refused_total", "Calls that were not, by code.", "code")
-        self.calls_ended = registry.counter("kame_calls_ended_total", "Calls that ended, by reason.", "reason")
-        self.call_seconds = registry.histogram("kame_call_seconds", "How long calls lasted.", CALL_BOUNDS_S)
+        self._calls_ended = registry.counter("kame_calls_ended_total", "Calls that ended, by reason.", "reason")
+        self._call_seconds = registry.histogram("kame_call_seconds", "How long calls lasted.", CALL_BOUNDS_S)
+        self._packets = registry.counter("kame_rtp_packets_total", "Packets of sound, of ended calls.", "direction")
+        self._lost = registry.counter("kame_rtp_packets_lost_total", "Packets from callers that never came.")
+        self._stalls = registry.counter(
+            "kame_voice_stalls_total", "Times when voice was left out because sending was late."
+        )
+        self._gap = registry.histogram(
+            "kame_voice_gap_seconds", "Longest time between two packets sent, of each ended call.", GAP_BOUNDS_S
+        )
         self._user_turns = registry.counter("kame_user_turns_total", "Turns of users, by what became of them.", "kind")
         self._responses = registry.counter("kame_responses_total", "Turns of the agent.", "status", "reason")
         self._latency = registry.histogram(
@@ -129,6 +139,17 @@ class Measurements:
             "gauge",
             ticks(lambda stats: stats.late_p99_ms / 1000),
         )
+
+    def call_ended(self, reason: str, seconds: float, media: "PeerStats | None") -> None:
+        """A call is over; `media` where its sound went over WebRTC."""
+        self._calls_ended.add(reason)
+        self._call_seconds.observe(seconds)
+        if media is not None:
+            self._packets.add("in", by=media.packets_received)
+            self._packets.add("out", by=media.packets_sent)
+            self._lost.add(by=media.packets_lost)
+            self._stalls.add(by=media.stalls)
+            self._gap.observe(media.max_gap_ms / 1000)
 
     def tick_counts(self) -> tuple[int, int]:
         """Steps done and steps left out, of the front end since its start."""

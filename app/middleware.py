@@ -13,6 +13,9 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+HTTPS = web.AppKey("https", bool)
+"""People open this server by https only."""
+HSTS_MAX_AGE_S = 180 * 24 * 3600
 API = "/v1/"
 ALLOWED_METHODS = "GET, POST, PATCH, DELETE, OPTIONS"
 ALLOWED_HEADERS = "authorization, content-type, x-openai-agents-sdk"
@@ -35,10 +38,18 @@ async def security_headers(request: web.Request, handler: Handler) -> web.Stream
     try:
         response = await handler(request)
     except web.HTTPException as answer:
-        answer.headers["X-Content-Type-Options"] = "nosniff"
+        _secure(request, answer)
         raise
-    response.headers["X-Content-Type-Options"] = "nosniff"
+    _secure(request, response)
     return response
+
+
+def _secure(request: web.Request, response: web.StreamResponse) -> None:
+    if response.prepared:  # a WebSocket that has ended
+        return
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    if request.app.get(HTTPS, False):
+        response.headers["Strict-Transport-Security"] = f"max-age={HSTS_MAX_AGE_S}"
 
 
 @web.middleware

@@ -79,5 +79,5 @@ class Places:
             RateLimitedError: this caller has as many calls as one may.
         """
         give_back = self.limits.take(caller)
-        self.line.leave(ticket)
+        self.line.use(ticket)
         return give_back

@@ -1,36 +1,33 @@
 """All calls of this process: who may come in, what they leave behind, and how they all end."""
 
 import asyncio
-import json
 import logging
 import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from app.admission import OpenedSecret
-from app.allowance import NO_LIMITS, Allowance, SecretUse
+from app.allowance import SecretUse
 from app.call import (
     BROKEN,
     CONVERSATION_ENDED,
     HUNG_UP,
     Call,
     CallEnd,
-    Codec,
     Line,
     Link,
     Transport,
 )
+from app.call_codec import conversation_codec, echo_codec, teller
+from app.call_request import CallRequest
 from app.call_time import IDLE, SHUTDOWN, TIME_LIMIT, CallLimits
 from app.engines import EngineRoom
-from app.limits import Caller
 from app.measurements import Measurements
 from app.observability import CALL_ID
 from app.places import Places
-from app.protocol.kame_events import KameEvent
 from app.protocol.session import SessionDefaults, SessionState
 from app.protocol.sound import check_formats
 from app.settings import Settings
@@ -54,32 +51,6 @@ NEVER_CONNECTED = "connect_timeout"
 FINAL_REASONS = frozenset({HUNG_UP, CONVERSATION_ENDED, TIME_LIMIT, IDLE, SHUTDOWN, BROKEN, NEVER_CONNECTED})
 """Ends that take the conversation with them. After any other the transport broke, and the client may come back."""
 SHUTDOWN_DEADLINE_S = 4.0
-
-
-@dataclass(frozen=True, slots=True)
-class CallRequest:
-    """What a client asks for when it opens a call."""
-
-    sdp: str = ""
-    """Its offer; empty where nothing is to be negotiated."""
-    session: Mapping[str, Any] = field(default_factory=dict)
-    """The `session` object, defaults of its key included."""
-    model: str = ""
-    echo: bool = False
-    """A sound check: what it says comes back, no engine takes part."""
-    grace_s: float = 0.0
-    """How long its conversation is to wait for it when the connection breaks."""
-    caller: Caller = field(default_factory=Caller)
-    """Who asks."""
-    ticket: str = ""
-    """Of the queue; `new`: wants one where all places are taken."""
-    secret: OpenedSecret | None = None
-    """The client secret it comes with."""
-
-    @property
-    def allowance(self) -> Allowance:
-        """What the call may take."""
-        return self.secret.allowance if self.secret else NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,29 +78,6 @@ class _Taken:
     give_back: Callable[[], None]
     """The share of its caller."""
     trace: CallTrace | None
-
-
-def _nothing() -> None:
-    """A sound check greets nobody."""
-
-
-def _sender(transport: Transport) -> Callable[[dict[str, Any], bool], None]:
-    """Takes messages as JSON objects."""
-
-    def send(message: dict[str, Any], droppable: bool) -> None:
-        transport.send(json.dumps(message, ensure_ascii=False, separators=(",", ":")), droppable=droppable)
-
-    return send
-
-
-def _teller(transport: Transport) -> Callable[[KameEvent], None]:
-    """Takes what the call itself has to say."""
-
-    def tell(event: KameEvent) -> None:
-        message = {"event_id": f"event_{secrets.token_urlsafe(12)}", **event.model_dump()}
-        transport.send(json.dumps(message, separators=(",", ":")))
-
-    return tell
 
 
 async def _abandon(transport: Transport, conversation: "Conversation | None") -> None:
@@ -333,6 +281,7 @@ class CallRegistry:
             ),
             voices=self._room.voices,
             languages=self._room.languages,
+            steerable=self._room.engines is None or self._room.engines.frontend.traits.takes_turns,
         )
         expires_at = int(time.time() + min(settings.max_call_s, max_call_s))
         return SessionState.new(defaults, expires_at=expires_at).updated(asked)
@@ -374,9 +323,11 @@ class CallRegistry:
             raise
         grace_s = min(request.grace_s, self._settings.max_grace_s)
         if conversation is None:
-            codec, greet = self._echo(call_id, transport, line, link, session)
+            codec, greet = echo_codec(call_id, transport, line, link, session)
         else:
-            codec, greet = self._codec(call_id, transport, link, conversation, session, grace_s)
+            codec, greet = conversation_codec(
+                call_id, transport, link, conversation, session, self._room.described, self._resume_token(grace_s)
+            )
         call = Call(
             call_id,
             transport,
@@ -384,7 +335,7 @@ class CallRegistry:
             conversation,
             codec,
             greet,
-            tell=_teller(transport),
+            tell=teller(transport),
             limits=CallLimits(self._max_call_s(request), self._settings.max_idle_s),
             measure=self._measure(call_id),
             grace_s=grace_s,
@@ -396,38 +347,10 @@ class CallRegistry:
         link.connect(call)
         return OpenedCall(call, answer)
 
-    def _echo(
-        self, call_id: str, transport: Transport, line: Line, link: Link, session: SessionState
-    ) -> tuple[Codec | None, Callable[[], None]]:
-        from app.webrtc.tracks import LoopbackAudio
-
-        loop = LoopbackAudio()
-        line.connect(loop, loop.push)
-        if link.sound is None:
-            return None, _nothing
-        from app.websocket.echo import EchoCodec
-
-        codec = EchoCodec(_sender(transport), link.sound, call_id=call_id, session=session)
-        return codec, codec.opened
-
-    def _codec(
-        self,
-        call_id: str,
-        transport: Transport,
-        link: Link,
-        conversation: "Conversation",
-        session: SessionState,
-        grace_s: float,
-    ) -> tuple[Codec, Callable[[], None]]:
-        from app.protocol.realtime import EngineEvent, RealtimeCodec
-
-        codec = RealtimeCodec(conversation, _sender(transport), call_id=call_id, session=session, sound=link.sound)
-
-        def greet() -> None:
-            token = self._conversations.token_for(conversation) if self._conversations and grace_s > 0 else None
-            codec.opened(resume=token, engine=EngineEvent.model_validate(self._room.described()))
-
-        return codec, greet
+    def _resume_token(self, grace_s: float) -> "Callable[[Conversation], str | None]":
+        """What gives a client the token to come back with, if it may."""
+        conversations = self._conversations
+        return lambda conversation: conversations.token_for(conversation) if conversations and grace_s > 0 else None
 
     async def _converse(self, session: SessionState, max_tokens: int | None) -> "Conversation":
         """The conversation of a new call: a fresh one, or the one its client lost the connection to."""
@@ -494,9 +417,8 @@ class CallRegistry:
         """Called by each call at its end, in its own task."""
         self._calls.pop(call.id, None)
         taken = self._leave(call.id)
-        self._measurements.calls_ended.add(end.reason)
         if taken is not None:
-            self._measurements.call_seconds.observe(self._clock.now() - taken.began_s)
+            self._measurements.call_ended(end.reason, self._clock.now() - taken.began_s, call.media)
             if taken.trace is not None:
                 taken.trace.end(end.reason)
         self._note_idle()

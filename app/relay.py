@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.engines import EngineRoom, PartState
-from app.webrtc.ice import IceServer
+from app.settings import Settings
+from app.webrtc.cloudflare import CloudflareTurn
+from app.webrtc.ice import IceServer, first_usable
 from kame_core.errors import KameError
 
 if TYPE_CHECKING:  # aiortc is imported on a worker, behind the first page
-    from app.webrtc.cloudflare import CloudflareTurn
     from app.webrtc.probe import Probed
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ class IceKeeper:
         cloudflare: where credentials are fetched; None: there are only the fixed servers.
     """
 
-    def __init__(self, room: EngineRoom, cloudflare: "CloudflareTurn | None" = None) -> None:
+    def __init__(self, room: EngineRoom, cloudflare: CloudflareTurn | None = None) -> None:
         self._room = room
         self._fixed = room.ice.servers
         self._fetched: tuple[IceServer, ...] = ()
@@ -42,11 +43,16 @@ class IceKeeper:
         self._renew_at_s = 0.0
         self._trouble = ""
 
+    @property
+    def needed(self) -> bool:
+        """Whether there is anything to keep."""
+        return bool(self._fixed or self._cloudflare)
+
     async def run(self) -> None:
         """Keep until cancelled; ends by itself where there is nothing to keep."""
         while self._room.part("ice").state is PartState.LOADING:
             await self._room.clock.sleep_until(self._room.clock.now() + 0.1)
-        if self._room.part("ice").state is PartState.FAILED or not (self._fixed or self._cloudflare):
+        if self._room.part("ice").state is PartState.FAILED or not self.needed:
             return
         while True:
             fine = await self.check()
@@ -65,8 +71,6 @@ class IceKeeper:
 
     def _usable(self) -> list[IceServer]:
         """Each URL this server could use, by itself, with credentials."""
-        from app.webrtc.ice import first_usable
-
         servers = self._room.ice.for_client(time.time(), "server")
         single = [replace(server, urls=(url,)) for server in servers for url in server.urls]
         return [server for server in single if first_usable([server])]
@@ -104,3 +108,11 @@ class IceKeeper:
         stun = any(one.works for one in tried)
         kind = "relayed" if ice.relay_only else "direct, relay beside it" if relayed else "direct, with STUN"
         self._room.ready_part("ice", kind if stun else "direct", why=f"Tried: {words or 'none'}.", better=better)
+
+
+def cloudflare_turn(settings: Settings) -> CloudflareTurn | None:
+    """Where TURN credentials are fetched; good for longer than a call that begins late in their life."""
+    if settings.cloudflare_turn_token is None:
+        return None
+    token = settings.cloudflare_turn_token.get_secret_value()
+    return CloudflareTurn(settings.cloudflare_turn_key, token, round(max(4 * 3600, 2 * settings.max_call_s)))

@@ -17,6 +17,8 @@ PATIENCE_S = 15.0
 """Who has not asked for so long is gone."""
 READY_S = 20.0
 """Who was told that there is a place has so long to take it."""
+AGAIN_S = 30.0
+"""For so long a ticket that was used is good once more: WebRTC did not get through, and a WebSocket is tried."""
 POLL_S = 2
 """How often clients are told to ask."""
 
@@ -62,6 +64,7 @@ class WaitingLine:
         self._clock = clock
         self._free = free
         self._waiting: dict[str, _Waiting] = {}
+        self._used: dict[str, float] = {}
 
     @property
     def count(self) -> int:
@@ -100,11 +103,20 @@ class WaitingLine:
     def may_pass(self, ticket: str = "") -> bool:
         """Whether a place may be taken now, with this ticket or without one."""
         self._forget()
+        if ticket in self._used:
+            return self._free() > 0
         before = list(self._waiting).index(ticket) if ticket in self._waiting else len(self._waiting)
         return before < self._free()
 
+    def use(self, ticket: str) -> None:
+        """The place was taken; without effect where there is no such ticket."""
+        if self._waiting.pop(ticket, None) is not None:
+            self._used[ticket] = self._clock.now()
+        else:
+            self._used.pop(ticket, None)
+
     def leave(self, ticket: str) -> None:
-        """Give the place up, or it was taken; without effect where there is no such ticket."""
+        """Give the place up; without effect where there is no such ticket."""
         self._waiting.pop(ticket, None)
 
     def _place(self, ticket: str) -> Place:
@@ -123,6 +135,9 @@ class WaitingLine:
             late = one.ready_since_s is not None and now_s - one.ready_since_s > READY_S
             if late or now_s - one.seen_s > PATIENCE_S:
                 del self._waiting[ticket]
+        for ticket, used_s in list(self._used.items()):
+            if now_s - used_s > AGAIN_S:
+                del self._used[ticket]
 
 
 def _queued(place: Place) -> QueuedError:

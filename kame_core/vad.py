@@ -52,6 +52,7 @@ class SileroModel:
     """
 
     def __init__(self, path: Path | None = None) -> None:
+        ort.disable_telemetry_events()  # nothing leaves the machine, and nothing complains that it could not
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1  # a window is too little work to share out
         options.inter_op_num_threads = 1

@@ -45,8 +45,7 @@
   };
 
   const CSS = `
-    :host { --_accent: var(--kame-accent, light-dark(#0b6b62, #62d9c7)); --_on: var(--kame-on-accent, light-dark(#fff, #06211d));
-      --_radius: var(--kame-radius, 20px); --_gap: var(--kame-offset, 20px); color-scheme: light dark; }
+    :host { --_radius: var(--kame-radius, 20px); --_gap: var(--kame-offset, 20px); color-scheme: light dark; }
     :host([theme="light"]) { color-scheme: light; }
     :host([theme="dark"]) { color-scheme: dark; }
     :host([hidden]) { display: none !important; }
@@ -55,6 +54,7 @@
     :host([placement$="left"]:not([variant="inline"])) { right: auto; left: var(--_gap); }
     :host([placement^="top"]:not([variant="inline"])) { bottom: auto; top: var(--_gap); }
     * { box-sizing: border-box; }
+    .box { --_accent: var(--kame-accent, light-dark(#0b6b62, #62d9c7)); --_on: var(--kame-on-accent, light-dark(#fff, #06211d)); }
     iframe { display: block; width: 100%; height: 100%; border: 0; border-radius: inherit; color-scheme: inherit; }
     .panel { width: 100%; height: var(--kame-height, var(--_wanted, 26rem)); max-height: var(--kame-max-height, 40rem); overflow: clip;
       border-radius: var(--_radius); background: var(--kame-ground, light-dark(#f7f6f2, #101312)); transition: height 0.25s ease-out; }
@@ -91,7 +91,7 @@
   const CLOSE = "M6 6l12 12M18 6 6 18";
 
   class KameVoice extends HTMLElement {
-    static observedAttributes = ["open", "theme", "transcript", "heading", "label", "lang", "muted", "server", "variant"];
+    static observedAttributes = ["open", "theme", "accent", "transcript", "heading", "label", "lang", "muted", "server", "variant"];
 
     /** @type {HTMLElement} */
     #box;
@@ -125,7 +125,7 @@
       this.#panel = element("div", { class: "panel", part: "panel", id: "panel", role: "region" });
       this.#launcher = element("button", { class: "launcher", part: "launcher", type: "button", "aria-controls": "panel" });
       this.#launcher.append(drawing("talk", TALK), drawing("close", CLOSE), document.createElement("span"));
-      this.#box = element("div", {});
+      this.#box = element("div", { class: "box" });
       this.#box.append(this.#panel, this.#launcher);
       root.append(this.#box);
       this.#launcher.addEventListener("click", () => this.#toggle());
@@ -156,10 +156,10 @@
       if (before === now || !this.isConnected) return;
       if (name === "server") this.#unload();
       if ((name === "server" || name === "variant") && this.#isInline) this.#load();
+      this.#words();
       if (name === "open") this.#opened(now !== null);
       else if (name === "muted") this.mute(now !== null);
       else this.#configure();
-      this.#words();
     }
 
     get open() {
@@ -240,7 +240,8 @@
       this.#launcher.setAttribute("aria-label", this.open ? texts.close : label ? `${label}: ${texts.open}` : texts.open);
       this.#panel.setAttribute("aria-label", this.getAttribute("heading") || texts.frame);
       if (this.#frame) this.#frame.title = this.getAttribute("heading") || texts.frame;
-      this.#box.className = SOUNDING.includes(this.#state) ? "sounding" : "";
+      this.#box.classList.toggle("sounding", SOUNDING.includes(this.#state));
+      this.#box.style.setProperty("--kame-accent", this.getAttribute("accent")); // null: as the page says
     }
 
     #toggle() {
@@ -319,7 +320,7 @@
 
     /** The custom properties in force here; they do not reach into a frame by themselves. */
     #look() {
-      const style = getComputedStyle(this);
+      const style = getComputedStyle(this.#box);
       /** @type {import("./widget").Look} */
       const look = {};
       for (const name of LOOK) {
@@ -495,5 +496,7 @@
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 ? "#111" : "#fff";
   }
 
-  if (!customElements.get(NAME)) customElements.define(NAME, KameVoice);
+  /** @type {new () => import("./widget").KameVoiceElement} */
+  const documented = KameVoice;
+  if (!customElements.get(NAME)) customElements.define(NAME, documented);
 })();

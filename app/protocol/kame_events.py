@@ -178,6 +178,8 @@ class TurnTimingEvent(KameEvent):
     adopted_ms: int | None
     first_audio_ms: int | None
     first_oracle_audio_ms: int | None
+    hold_ms: int | None
+    gate_ms: int | None
     at_ms: int
 
 

@@ -4,15 +4,16 @@ import copy
 import json
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from app.protocol import session_tools
 from app.protocol.errors import ParameterError
-from app.protocol.session_config import SessionConfig, TurnDetectionConfig
+from app.protocol.session_config import SessionConfig, SpeechControlConfig, TurnDetectionConfig
 from app.protocol.validation import validate
 from kame_core.errors import InvalidRequestError
 from kame_core.options import ConversationOptions, TurnDetection
+from kame_core.speech_control import SpeechControl
 
 MAX_SESSION_BYTES = 48 * 1024
 """Largest session kept and echoed; a message on a data channel has to hold it."""
@@ -36,6 +37,7 @@ _MERGED = frozenset(
         ("audio", "output"),
         ("audio", "output", "format"),
         ("kame",),
+        ("kame", "speech_control"),
     }
 )
 """Objects whose fields are updated one by one; everything else is replaced whole."""
@@ -82,6 +84,8 @@ class SessionDefaults:
     """Voices there are; any other name gives the default voice and is told in `kame.not_honoured`."""
     languages: frozenset[str] = frozenset()
     """Languages (first part of the tag, lower case) that are understood; empty: not known, so none is refused."""
+    steerable: bool = True
+    """The front end takes turns itself, so that `kame.speech_control` has something to hold back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +160,7 @@ class SessionState:
             second_language=config.kame.second_language,
             context=config.kame.context,
             knowledge=config.kame.knowledge or defaults.knowledge,
+            speech_control=_speech_control(config.kame.speech_control),
             tools=session_tools.declarations(config),
             tool_choice=session_tools.choice(config.tool_choice) or "auto",
         )
@@ -194,6 +199,8 @@ class SessionState:
             paths.append("audio.output.voice")
         if in_force is not None and _base_language(in_force.language) != self.options.language:
             paths.append("kame.language")
+        if not self.defaults.steerable and self.options.speech_control != SpeechControl():
+            paths.append("kame.speech_control")
         if self.config["model"] != self.defaults.model:
             paths.append("model")
         known = SessionConfig.model_fields
@@ -271,6 +278,7 @@ def _default_config(defaults: SessionDefaults) -> Json:
             "greeting": options.greeting,
             "idle_prompt": options.idle_prompt,
             "idle_after_s": options.idle_after_s,
+            "speech_control": asdict(options.speech_control),
         },
     }
 
@@ -295,6 +303,14 @@ def _turn_detection(config: TurnDetectionConfig | None) -> TurnDetection | None:
         silence_ms=silence_ms,
         create_response=config.create_response is not False,
         interrupt_response=config.interrupt_response is not False,
+    )
+
+
+def _speech_control(config: SpeechControlConfig) -> SpeechControl:
+    return SpeechControl(
+        input_hold_ms=config.input_hold_ms,
+        wait_for_guidance=config.wait_for_guidance,
+        repeat_unspoken=config.repeat_unspoken,
     )
 
 

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field
 from app.protocol.validation import WireModel
 from kame_core.backend.presets import MAX_CONTEXT_CHARS, MAX_KNOWLEDGE_CHARS, PRESETS
 from kame_core.options import Mode
+from kame_core.speech_control import MOST_HOLD_MS
 
 MAX_OUTPUT_TOKENS = 4096
 """What `"inf"` means."""
@@ -100,6 +101,14 @@ class AudioConfig(WireModel):
     output: AudioOutput
 
 
+class SpeechControlConfig(WireModel):
+    """How a front end that takes turns itself is held back."""
+
+    input_hold_ms: Annotated[int, Field(ge=0, le=MOST_HOLD_MS)]
+    wait_for_guidance: bool
+    repeat_unspoken: bool
+
+
 class KameConfig(WireModel):
     """What only we understand."""
 
@@ -113,6 +122,7 @@ class KameConfig(WireModel):
     greeting: Annotated[str, Field(max_length=MAX_SAID_CHARS)]
     idle_prompt: Annotated[str, Field(max_length=MAX_SAID_CHARS)]
     idle_after_s: Annotated[float, Field(ge=2, le=600)]
+    speech_control: SpeechControlConfig
     transport: Literal["conversation", "echo"] | None = None
     """`echo` (when a call is opened only): the caller hears himself, for a sound check."""
     resume: Annotated[str, Field(max_length=500)] | None = None

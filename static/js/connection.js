@@ -5,12 +5,14 @@
 
 import * as api from "./api.js";
 import { Call } from "./call.js";
+import { inTime } from "./deadline.js";
 import { CallFailure } from "./failure.js";
 import { TROUBLES } from "./strings.js";
 import { object } from "./wire.js";
 
 /** WebRTC that works connects within a second or two; who waits longer is not going to be heard. */
 const WEBRTC_DEADLINE_MS = 4_000;
+const MODULE_DEADLINE_MS = 10_000;
 /** For so long a network that let no WebRTC through is not tried again. */
 const BLOCKED_MS = 10 * 60_000;
 
@@ -75,7 +77,9 @@ export class Dialer {
         this.#blockedUntil_ms = performance.now() + BLOCKED_MS;
       }
     }
-    const { SocketCall } = await import("./socket/socket_call.js"); // most people never need it
+    const needed = import("./socket/socket_call.js"); // most people never need it
+    const unreachable = () => new CallFailure(TROUBLES.server_unreachable);
+    const { SocketCall } = await inTime(needed, MODULE_DEADLINE_MS, signal, unreachable);
     // A WebSocket's opening cannot carry a session, so the key does.
     const kame = { grace_s: GRACE_S, ...object(session?.kame) };
     const key = await mint(signal, { type: "realtime", ...session, kame });

@@ -30,13 +30,8 @@ function chosen() {
   }
   if (!data.has("transcript")) attributes.transcript = "off";
   if (data.has("muted")) attributes.muted = "";
+  if (data.has("accented")) attributes.accent = String(data.get("accent"));
   return attributes;
-}
-
-/** @returns {string} empty: ours */
-function accent() {
-  const data = new FormData(form);
-  return data.has("accented") ? String(data.get("accent")) : "";
 }
 
 /** @param {string} value */
@@ -46,19 +41,16 @@ function quoted(value) {
 
 function render() {
   const attributes = chosen();
-  const colour = accent();
   const written = Object.entries(attributes).map(([name, value]) => (value ? ` ${name}=${quoted(value)}` : ` ${name}`));
-  const style = colour ? ` style=${quoted(`--kame-accent: ${colour}`)}` : "";
   const script = `<script async src=${quoted(`${location.origin}/static/widget.js`)}></script>`;
-  snippet.textContent = `${script}\n<kame-voice${written.join("")}${style}></kame-voice>`;
+  snippet.textContent = `${script}\n<kame-voice${written.join("")}></kame-voice>`;
 
   const url = new URL("/embed", location.origin);
-  for (const name of ["agent", "mode", "language", "heading", "theme", "transcript"]) {
+  for (const name of ["agent", "mode", "language", "heading", "theme", "accent", "transcript"]) {
     const value = attributes[name];
     if (value) url.searchParams.set(name, value);
   }
   if ("muted" in attributes) url.searchParams.set("muted", "1");
-  if (colour) url.searchParams.set("accent", colour);
   const title = quoted(attributes.heading ?? "Voice assistant");
   plain.textContent = `<iframe src=${quoted(url.href)} title=${title} allow="microphone; autoplay" width="380" height="520"></iframe>`;
 
@@ -66,7 +58,6 @@ function render() {
   for (const [name, value] of Object.entries(attributes)) {
     if (name !== "token-url") widget.setAttribute(name, value); // it is the other page's
   }
-  if (colour) widget.style.setProperty("--kame-accent", colour);
   if (preview.firstElementChild?.hasAttribute("open")) widget.setAttribute("open", "");
   preview.replaceChildren(widget);
 }

@@ -99,7 +99,10 @@ async def test_a_server_that_may_only_relay_gives_no_address_of_its_own(turn: Co
 
 
 @needs_coturn
-async def test_what_works_is_used_and_what_does_not_is_named_and_left_out(turn: Coturn) -> None:
+async def test_what_works_is_used_and_what_does_not_is_named_and_left_out(
+    turn: Coturn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.webrtc.probe.PROBE_DEADLINE_S", 1.5)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind((turn.address, 0))
         mute = f"stun:{turn.address}:{silent.getsockname()[1]}"

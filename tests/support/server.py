@@ -16,7 +16,8 @@ from app.application import CALLS, ROOM, create_app
 from app.engines import EngineRoom
 from app.loaders import Loaders
 from app.registry import CallRegistry
-from app.settings import Settings, load_settings
+from app.settings import Settings
+from app.settings_sources import load_settings
 from kame_core.clock import RealClock
 from kame_core.errors import UnavailableError
 
@@ -166,7 +167,7 @@ async def server_process(
     server.reading = asyncio.create_task(server.read())
     try:
         if serve:
-            server.base_url = (await server.line("KAME voice: ")).split("KAME voice: ")[1]
+            server.base_url = (await server.line("KAME voice: ")).split("KAME voice: ")[1].rstrip('"}')
         yield server
     finally:
         if process.returncode is None:

@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from app.application import VERSION
@@ -11,7 +12,7 @@ from app.engines import EngineRoom
 from app.measurements import Measurements
 from app.settings import Settings, environment_names
 from kame_core.clock import RealClock
-from tests.support.server import make_settings
+from tests.support.server import NoEngines, make_settings, running_server
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ("Dockerfile", "Dockerfile.gpu", "compose.yaml", "Procfile", *(f"docs/hosting/{name}" for name in (
@@ -39,6 +40,18 @@ def test_what_an_image_copies_is_let_through(path: str) -> None:
 def test_the_images_moshi_is_the_one_of_make() -> None:
     pin = re.compile(r"moshi==[\d.]+")
     assert pin.findall((ROOT / "Dockerfile.gpu").read_text()) == pin.findall((ROOT / "Makefile").read_text())
+
+
+@pytest.mark.parametrize(("url", "said"), [("https://voice.example.org", True), ("http://voice.example.org", False)])
+async def test_browsers_are_kept_on_https_where_people_open_the_server_by_it(url: str, said: bool) -> None:
+    async with (
+        running_server(loaders=NoEngines(), load=False, public_url=url) as server,
+        aiohttp.ClientSession() as http,
+    ):
+        for path in ("/", "/healthz", "/nothing/here"):
+            async with http.get(server.url(path)) as response:
+                assert ("Strict-Transport-Security" in response.headers) == said
+                assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
 async def test_the_dashboard_shows_metrics_there_are() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from app.protocol.errors import NotFoundError
-from app.waiting import MOST_WAITING, PATIENCE_S, READY_S, WaitingLine
+from app.waiting import AGAIN_S, MOST_WAITING, PATIENCE_S, READY_S, WaitingLine
 from kame_core.clock import VirtualClock
 from kame_core.errors import CapacityError
 
@@ -38,7 +38,7 @@ def test_places_are_taken_in_order() -> None:
     assert desk.line.may_pass(first)
     assert not desk.line.may_pass(second)
     assert not desk.line.may_pass()
-    desk.line.leave(first)
+    desk.line.use(first)
     assert desk.line.look(second).position == 1
     desk.free = 2
     assert desk.line.may_pass()
@@ -86,6 +86,20 @@ def test_the_time_to_take_a_place_begins_anew_when_it_was_taken_away() -> None:
     desk.free = 1
     desk.pass_time(READY_S - 1, first)
     assert desk.line.look(first).ready
+
+
+def test_a_used_ticket_is_good_once_more_for_a_moment() -> None:
+    desk = Desk()
+    first, second = desk.join(), desk.join()
+    desk.free = 1
+    desk.line.use(first)
+    assert desk.line.may_pass(first)  # another way is tried, and others still wait
+    desk.line.use(first)
+    assert not desk.line.may_pass(first)
+    desk.line.use(second)
+    desk.pass_time(AGAIN_S + 1)
+    desk.join()
+    assert not desk.line.may_pass(second)
 
 
 def test_the_queue_itself_is_bounded() -> None:

@@ -45,6 +45,9 @@ async def test_a_call_with_an_answer_is_measured() -> None:
     assert after["kame_calls_open"] == 0
     assert after['kame_calls_ended_total{reason="hangup"}'] == 1
     assert after["kame_call_seconds_count"] == 1
+    assert after['kame_rtp_packets_total{direction="in"}'] > 50
+    assert after['kame_rtp_packets_total{direction="out"}'] > 50
+    assert after["kame_voice_gap_seconds_count"] == 1
     assert not [name for name in after if "two" in name]
 
 
