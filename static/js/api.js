@@ -105,7 +105,12 @@ export async function trickle(location, secret, fragment) {
  */
 export async function hangUp(location, secret) {
   try {
-    await fetch(location, { method: "DELETE", keepalive: true, headers: { Authorization: `Bearer ${secret}` } });
+    await fetch(location, {
+      method: "DELETE",
+      keepalive: true,
+      headers: { Authorization: `Bearer ${secret}` },
+      signal: AbortSignal.timeout(REQUEST_DEADLINE_MS),
+    });
   } catch {
     // The server notices by itself within seconds.
   }

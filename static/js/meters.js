@@ -3,6 +3,8 @@
  * is what the browser's echo cancellation knows about.
  */
 
+/** @typedef {import("./types").Who} Who */
+
 /** Levels under this count as silence; above `FULL_DB` as full. dB relative to full scale. */
 const SILENCE_DB = -60;
 const FULL_DB = -12;
@@ -11,7 +13,7 @@ const FALL_PER_S = 2.5;
 
 export class Meters {
   #context;
-  /** @type {Map<string, { source: MediaStreamAudioSourceNode, analyser: AnalyserNode, samples: Float32Array<ArrayBuffer>, level: number }>} */
+  /** @type {Map<Who, { source: MediaStreamAudioSourceNode, analyser: AnalyserNode, samples: Float32Array<ArrayBuffer>, level: number }>} */
   #meters = new Map();
   #frame = 0;
   #last_ms = 0;
@@ -19,7 +21,7 @@ export class Meters {
 
   /**
    * @param {AudioContext} context made in a click, or it stays suspended
-   * @param {(name: string, level: number) => void} show level 0..1, once per screen frame
+   * @param {(who: Who, level: number) => void} show level 0..1, once per screen frame
    */
   constructor(context, show) {
     this.#context = context;
@@ -27,44 +29,44 @@ export class Meters {
   }
 
   /**
-   * Measures a stream under a name, in place of the one before.
-   * @param {string} name
+   * Measures a stream of one side, in place of the one before.
+   * @param {Who} who
    * @param {MediaStream} stream
    */
-  watch(name, stream) {
-    this.#drop(name);
+  watch(who, stream) {
+    this.#drop(who);
     if (stream.getAudioTracks().length === 0) return;
     const source = this.#context.createMediaStreamSource(stream);
     const analyser = this.#context.createAnalyser();
     analyser.fftSize = 1024;
     source.connect(analyser); // and nowhere else
-    this.#meters.set(name, { source, analyser, samples: new Float32Array(analyser.fftSize), level: 0 });
+    this.#meters.set(who, { source, analyser, samples: new Float32Array(analyser.fftSize), level: 0 });
     if (!this.#frame) this.#frame = requestAnimationFrame((now_ms) => this.#tick(now_ms));
   }
 
   close() {
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
-    for (const name of [...this.#meters.keys()]) {
-      this.#drop(name);
-      this.#show(name, 0);
+    for (const who of [...this.#meters.keys()]) {
+      this.#drop(who);
+      this.#show(who, 0);
     }
   }
 
-  /** @param {string} name */
-  #drop(name) {
-    this.#meters.get(name)?.source.disconnect();
-    this.#meters.delete(name);
+  /** @param {Who} who */
+  #drop(who) {
+    this.#meters.get(who)?.source.disconnect();
+    this.#meters.delete(who);
   }
 
   /** @param {number} now_ms */
   #tick(now_ms) {
     const fall = (FALL_PER_S * Math.min(100, now_ms - this.#last_ms)) / 1000;
     this.#last_ms = now_ms;
-    for (const [name, meter] of this.#meters) {
+    for (const [who, meter] of this.#meters) {
       meter.analyser.getFloatTimeDomainData(meter.samples);
       meter.level = Math.max(level(meter.samples), meter.level - fall, 0);
-      this.#show(name, meter.level);
+      this.#show(who, meter.level);
     }
     this.#frame = requestAnimationFrame((next_ms) => this.#tick(next_ms));
   }

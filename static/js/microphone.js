@@ -1,5 +1,6 @@
 /** Getting a microphone, or the precise reason why there is none. */
 
+import { inTime } from "./deadline.js";
 import { CallFailure } from "./failure.js";
 import { TROUBLES } from "./strings.js";
 
@@ -25,7 +26,7 @@ export async function openMicrophone(signal, wishes) {
     video: false,
   });
   try {
-    return await settled(asked, signal);
+    return await inTime(asked, ANSWER_DEADLINE_MS, signal, () => new CallFailure(TROUBLES.microphone_unanswered));
   } catch (error) {
     asked.then(stopAll, () => undefined); // allowed after all, but too late: release it
     throw signal.aborted ? error : microphoneFailure(error);
@@ -67,23 +68,4 @@ function microphoneFailure(error) {
     default:
       return new CallFailure(TROUBLES.microphone_denied);
   }
-}
-
-/**
- * @template T
- * @param {Promise<T>} promise
- * @param {AbortSignal} signal
- * @returns {Promise<T>}
- */
-function settled(promise, signal) {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new CallFailure(TROUBLES.microphone_unanswered)), ANSWER_DEADLINE_MS);
-    const abort = () => reject(signal.reason);
-    signal.addEventListener("abort", abort, { once: true });
-    if (signal.aborted) abort();
-    promise.then(resolve, reject).finally(() => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", abort);
-    });
-  });
 }

@@ -3,7 +3,7 @@
  * the left, the agent's to the right. With reduced motion it stands still and only its height follows the voices.
  */
 
-/** @typedef {"you" | "agent"} Side */
+/** @typedef {import("./types").Who} Who */
 
 const STEP_MS = 45;
 const BAR_PX = 3;
@@ -18,9 +18,9 @@ export class Picture {
   #canvas;
   #context;
   #calm = matchMedia("(prefers-reduced-motion: reduce)");
-  /** Newest first. @type {Record<Side, number[]>} */
+  /** Newest first. @type {Record<Who, number[]>} */
   #levels = { you: [], agent: [] };
-  /** @type {Record<Side, number>} */
+  /** @type {Record<Who, number>} */
   #now = { you: 0, agent: 0 };
   #last_ms = 0;
   #drawing = 0;
@@ -33,11 +33,11 @@ export class Picture {
   }
 
   /**
-   * @param {Side} side
+   * @param {Who} who
    * @param {number} level 0..1
    */
-  show(side, level) {
-    this.#now[side] = level;
+  show(who, level) {
+    this.#now[who] = level;
     this.#drawing ||= requestAnimationFrame((now_ms) => this.#tick(now_ms));
   }
 

@@ -66,6 +66,15 @@ export function checked(kept) {
 }
 
 /**
+ * What of it concerns the microphone.
+ * @param {Preferences} preferences
+ * @returns {import("./types").MicrophoneWishes}
+ */
+export function microphoneWishes({ microphone, echoCancellation, noiseSuppression, autoGainControl }) {
+  return { microphone, echoCancellation, noiseSuppression, autoGainControl };
+}
+
+/**
  * The wire `session` that asks for what was chosen; only what differs from the server's own choice.
  * @param {Preferences} preferences
  * @param {string} [context] what the page around knows of the person's situation

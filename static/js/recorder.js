@@ -1,18 +1,20 @@
 /** Records both sides of a call in the browser: you on the left channel, the agent on the right. */
 
+/** @typedef {import("./types").Who} Who */
+
 /** Opus at this rate is clear speech; an hour is about 29 MB. */
 const BITS_PER_S = 64_000;
 /** Pieces this long, so that a browser that runs out of memory keeps what it has. */
 const PIECE_MS = 5_000;
 const TYPES = ["audio/webm;codecs=opus", "audio/mp4", "audio/ogg;codecs=opus"];
-/** @type {Record<string, number>} */
+/** @type {Record<Who, number>} */
 const CHANNELS = { you: 0, agent: 1 };
 
 export class Recorder {
   #context;
   #merger;
   #recorder;
-  /** @type {Map<string, MediaStreamAudioSourceNode>} */
+  /** @type {Map<Who, MediaStreamAudioSourceNode>} */
   #sources = new Map();
   /** @type {Blob[]} */
   #pieces = [];
@@ -37,15 +39,15 @@ export class Recorder {
 
   /**
    * One side's sound, in place of the stream before.
-   * @param {string} name you or agent
+   * @param {Who} who
    * @param {MediaStream} stream
    */
-  hear(name, stream) {
-    this.#sources.get(name)?.disconnect();
+  hear(who, stream) {
+    this.#sources.get(who)?.disconnect();
     if (stream.getAudioTracks().length === 0) return;
     const source = this.#context.createMediaStreamSource(stream);
-    source.connect(this.#merger, 0, CHANNELS[name] ?? 0);
-    this.#sources.set(name, source);
+    source.connect(this.#merger, 0, CHANNELS[who]);
+    this.#sources.set(who, source);
   }
 
   /** @returns {Promise<Blob>} the whole recording; empty when it was too short to hold anything */

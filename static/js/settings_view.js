@@ -152,7 +152,7 @@ export class SettingsView {
  * @param {string} spoken first part of the spoken language's tag
  * @returns {[value: string, label: string][]}
  */
-export function offeredVoices(voices, spoken) {
+function offeredVoices(voices, spoken) {
   const tags = voices.filter((voice) => languageName(voice) !== voice);
   const plain = tags.length > 0 ? voices.filter((voice) => /^[\p{Lu}]/u.test(voice)) : voices;
   const near = tags.filter((voice) => voice.split("-")[0]?.toLowerCase() === spoken);

@@ -6,34 +6,35 @@
 import { Meters } from "./meters.js";
 import { Recorder } from "./recorder.js";
 
+/** @typedef {import("./types").Who} Who */
+
 export class Sound {
   /** The browser wants one more tap before it plays. */
   blocked = false;
+  /** The last recording of both sides; null: there is none. @type {Blob | null} */
+  recorded = null;
 
   #audio;
   #measured;
   #changed;
-  #recorded;
   /** @type {AudioContext | null} */
   #context = null;
   /** @type {Meters | null} */
   #meters = null;
-  /** Both sides as they are now. @type {Map<string, MediaStream>} */
+  /** Both sides as they are now. @type {Map<Who, MediaStream>} */
   #streams = new Map();
   /** @type {Recorder | null} */
   #recorder = null;
 
   /**
    * @param {HTMLAudioElement} audio plays the agent
-   * @param {(name: string, level: number) => void} measured level 0..1
-   * @param {() => void} changed `blocked` is another
-   * @param {(recording: Blob) => void} recorded a recording is finished
+   * @param {(who: Who, level: number) => void} measured level 0..1
+   * @param {() => void} changed `blocked` or `recorded` is another
    */
-  constructor(audio, measured, changed, recorded) {
+  constructor(audio, measured, changed) {
     this.#audio = audio;
     this.#measured = measured;
     this.#changed = changed;
-    this.#recorded = recorded;
   }
 
   /** Levels are being measured at this moment. */
@@ -43,6 +44,7 @@ export class Sound {
 
   /** Must be called from a click or a key. */
   unlock() {
+    this.recorded = null;
     this.#context = new AudioContext({ latencyHint: "interactive" });
     this.#context.resume().catch(() => undefined); // refused: meters stay flat, the voice is not concerned
     this.#meters = new Meters(this.#context, this.#measured);
@@ -59,13 +61,13 @@ export class Sound {
   }
 
   /**
-   * @param {string} name
+   * @param {Who} who
    * @param {MediaStream} stream
    */
-  measure(name, stream) {
-    this.#streams.set(name, stream);
-    this.#meters?.watch(name, stream);
-    this.#recorder?.hear(name, stream);
+  measure(who, stream) {
+    this.#streams.set(who, stream);
+    this.#meters?.watch(who, stream);
+    this.#recorder?.hear(who, stream);
   }
 
   /** @param {number} volume 0..1 */
@@ -85,13 +87,18 @@ export class Sound {
   /** Records both sides from now on. While a call runs. */
   record() {
     if (!this.#context || this.#recorder) return;
+    this.recorded = null;
     this.#recorder = new Recorder(this.#context);
-    for (const [name, stream] of this.#streams) this.#recorder.hear(name, stream);
+    for (const [who, stream] of this.#streams) this.#recorder.hear(who, stream);
   }
 
-  /** Ends the recording; `recorded` gets it a moment later. */
+  /** Ends the recording; it is in `recorded` a moment later. */
   stopRecording() {
-    this.#recorder?.stop().then(this.#recorded, () => undefined); // a recorder that failed has nothing to give
+    const finished = (/** @type {Blob} */ recording) => {
+      this.recorded = recording.size > 0 ? recording : null;
+      this.#changed();
+    };
+    this.#recorder?.stop().then(finished, () => undefined); // a recorder that failed has nothing to give
     this.#recorder = null;
   }
 

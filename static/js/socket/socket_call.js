@@ -4,6 +4,7 @@
  */
 
 import * as api from "../api.js";
+import { inTime } from "../deadline.js";
 import { CallFailure, httpFailure } from "../failure.js";
 import { Heartbeat } from "../heartbeat.js";
 import { TROUBLES } from "../strings.js";
@@ -70,8 +71,11 @@ export class SocketCall {
    * @throws {CallFailure} or the abort's reason after `close()`
    */
   async connect() {
-    const [voice] = await Promise.all([this.#sound.open(this.#microphone), this.#opened()]);
-    this.#abort.signal.throwIfAborted();
+    const { signal } = this.#abort;
+    const late = () => new CallFailure(TROUBLES.connect_failed);
+    const sound = inTime(this.#sound.open(this.#microphone), CONNECT_DEADLINE_MS, signal, late);
+    const [voice] = await Promise.all([sound, this.#opened()]);
+    signal.throwIfAborted();
     this.#events.voice(voice);
     this.#socket.addEventListener("close", (event) => {
       this.#end(event.code === 1000 ? null : new CallFailure(TROUBLES.connection_lost)); // 1000: the server hung up
