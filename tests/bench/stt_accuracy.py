@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.settings import load_settings
+from app.settings_sources import load_settings
 from kame_core.audio import SAMPLE_RATE_HZ, Samples, resample
 from kame_core.hearing import PRE_ROLL_MS
 from kame_core.stt.base import SpeechToText

@@ -9,6 +9,7 @@ import numpy as np
 
 from kame_core.audio import SAMPLE_RATE_HZ, Samples, level_dbfs
 from tests.support.chromium import CAPTURE_RATE_HZ, talk_page
+from tests.support.held_up import HeldUp
 from tests.support.server import ServerProcess
 from tests.support.speech import microphone, say
 from tests.support.understanding import understood
@@ -32,9 +33,11 @@ async def open_calls(base_url: str) -> int:
 
 async def test_a_spoken_question_is_answered_aloud(server: ServerProcess, tmp_path: Path) -> None:
     question = microphone(2.5, say("what is the capital of france"))
-    async with talk_page(server.base_url, question, tmp_path) as talk:
+    async with HeldUp() as held_up, talk_page(server.base_url, question, tmp_path) as talk:
         await talk.talk()
-        state = await talk.until("s.captions.some((c) => c.who === 'agent' && c.final)", 25)
+        state = await talk.until(
+            "s.timing !== null && s.captions.some((c) => c.who === 'agent' && c.final && !c.interrupted)", 25
+        )
         await asyncio.sleep(0.5)
         asked = [caption["text"] for caption in state["captions"] if caption["who"] == "you" and caption["final"]]
         assert [text.lower().strip(" .?") for text in asked] == ["what is the capital of france"]
@@ -47,7 +50,7 @@ async def test_a_spoken_question_is_answered_aloud(server: ServerProcess, tmp_pa
         stats = await talk.stats()
         audible_concealment = stats["concealedSamples"] - stats["silentConcealedSamples"]
         assert stats["packetsLost"] == 0
-        assert audible_concealment / 48_000 < 0.06
+        assert 1000 * audible_concealment / 48_000 < 60 + 2 * held_up.worst_ms, held_up.worst_ms
         assert talk.errors == []
 
 

@@ -17,6 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kame_core.frontend.moshi.oracle_lm import OracleLM, build_oracle_lm
+from kame_core.stt.kyutai_files import locate_kyutai
+from kame_core.stt.kyutai_model import KyutaiModel
 from tests.support.tiny_moshi import CODEBOOK_SIZE, PAD_ID, TEXT_CARD, build_lm, build_mimi, build_tokenizer
 
 torch.set_num_threads(1)  # two threads round differently, and tests share few cores
@@ -96,6 +98,13 @@ def build_kyutai(
     }
     (folder / "config.json").write_text(json.dumps(described, indent=1) + "\n")
     return folder
+
+
+def loaded(folder: Path) -> KyutaiModel:
+    """The model of a checkpoint directory."""
+    files = locate_kyutai(str(folder))
+    assert files is not None
+    return KyutaiModel(files, torch.device("cpu"), torch.float32)
 
 
 def build_random_lm(seed: int = 0, **arguments: Any) -> OracleLM:

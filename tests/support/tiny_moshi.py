@@ -20,6 +20,8 @@ from moshi.quantization.core_vq import EuclideanCodebook
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from kame_core.frontend.moshi.checkpoint import LoadedCheckpoint, load_checkpoint
+from kame_core.frontend.moshi.files import locate_checkpoint
 from kame_core.frontend.moshi.oracle_lm import OracleLM, build_oracle_lm
 
 WEIGHTS = "model.safetensors"
@@ -101,6 +103,13 @@ def build_moshi(
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / config["moshi_name"])
     write_companions(folder, config, build_mimi(mimi_codebooks, seed=seed))
     return folder
+
+
+def load_tiny_moshi(folder: Path) -> LoadedCheckpoint:
+    """A checkpoint directory's contents in float32 on the CPU."""
+    files = locate_checkpoint(str(folder))
+    assert files is not None
+    return load_checkpoint(files, device="cpu", dtype=torch.float32)
 
 
 def write_companions(

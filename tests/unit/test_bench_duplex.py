@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.bench.full_duplex import (
+from tests.bench.duplex_tasks import (
     ECHO_GAINS_DB,
     Results,
     backchannel_task,
@@ -10,9 +10,9 @@ from tests.bench.full_duplex import (
     interruption_task,
     pause_task,
     pauses_of,
-    table,
     turn_task,
 )
+from tests.bench.full_duplex import table
 from tests.support.duplex_dialogues import VOICES
 
 

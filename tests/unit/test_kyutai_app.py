@@ -9,7 +9,8 @@ import pytest
 
 from app.doctor import examine
 from app.engines import EngineRoom, PartState
-from app.settings import Settings, load_settings
+from app.settings import Settings
+from app.settings_sources import load_settings
 from kame_core.clock import RealClock
 from kame_core.options import ConversationOptions
 from kame_core.registry import ConversationRegistry

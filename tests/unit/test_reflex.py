@@ -2,14 +2,13 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from kame_core.audio import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE_HZ, Samples
+from kame_core.audio import FRAME_SAMPLES
 from kame_core.clock import VirtualClock, run_virtual
 from kame_core.errors import TextToSpeechError
 from kame_core.frontend.base import (
@@ -18,8 +17,6 @@ from kame_core.frontend.base import (
     OracleClear,
     OracleFinish,
     OracleText,
-    OracleUpdate,
-    SlotLease,
     SlotOptions,
     SlotOutput,
     SpeechOrigin,
@@ -34,108 +31,7 @@ from kame_core.frontend.reflex.wording import Kind
 from kame_core.tts.base import SpeechChunk
 from kame_core.tts.espeak import EspeakTextToSpeech
 from kame_core.workers import InlineWorkers
-
-NO_OPENER = SpeechPolicy(opener=False)
-QUESTION = "what is the capital of france"
-ANSWER = "The capital of France is Paris, a city of two million people. It lies on the Seine."
-
-
-class Talk:
-    """One slot, and what it has said."""
-
-    def __init__(self, clock: VirtualClock, host: LocalHost, lease: SlotLease) -> None:
-        self.clock = clock
-        self.host = host
-        self.lease = lease
-        self.frames: list[SlotOutput] = []
-        self.user = UserState()
-        self._reader = asyncio.create_task(self._read())
-
-    async def _read(self) -> None:
-        async for out in self.lease.outputs():
-            self.frames.append(out)
-
-    def tell(
-        self,
-        floor: Floor,
-        heard: str = QUESTION,
-        *,
-        turn: int | None = None,
-        policy: SpeechPolicy | None = None,
-    ) -> None:
-        self.user = replace(
-            self.user,
-            floor=floor,
-            heard=heard,
-            turn=self.user.turn if turn is None else turn,
-            policy=policy or self.user.policy,
-        )
-        self.lease.push(user=self.user)
-
-    def oracle(self, *updates: OracleUpdate) -> None:
-        self.lease.push(oracle=updates)
-
-    def answer(self, candidate_id: str, text: str, *, finished: bool = True) -> None:
-        self.oracle(OracleAdopt(candidate_id), OracleText(candidate_id, text))
-        if finished:
-            self.oracle(OracleFinish(candidate_id))
-
-    async def ticks(self, count: int) -> list[SlotOutput]:
-        """The next frames."""
-        begin = len(self.frames)
-        await self.clock.sleep_until(self.clock.now() + count * FRAME_S)
-        return self.frames[begin:]
-
-    async def until_done(self) -> list[SlotOutput]:
-        begin = len(self.frames)
-        while not (len(self.frames) > begin + 1 and not self.frames[-1].pending and not self.frames[-1].speaking):
-            await self.ticks(1)
-        return self.frames[begin:]
-
-    async def close(self) -> None:
-        await self.lease.aclose()
-        await self._reader
-
-
-def text_of(frames: list[SlotOutput]) -> str:
-    return "".join(frame.text for frame in frames)
-
-
-def sound_of(frames: list[SlotOutput]) -> Samples:
-    return np.concatenate([frame.voice for frame in frames])
-
-
-def origins(frames: list[SlotOutput]) -> list[SpeechOrigin]:
-    kept: list[SpeechOrigin] = []
-    for frame in frames:
-        if frame.origin is not SpeechOrigin.NONE and (not kept or kept[-1] is not frame.origin):
-            kept.append(frame.origin)
-    return kept
-
-
-def talk(
-    main: Callable[[Talk], Awaitable[None]], *, options: SlotOptions | None = None, wrap: "type[Failing] | None" = None
-) -> None:
-    async def run(clock: VirtualClock) -> None:
-        tts = EspeakTextToSpeech(workers=InlineWorkers())
-        host = await reflex_host(wrap(tts) if wrap else tts, 4, clock=clock)
-        lease = await host.lease(options or SlotOptions())
-        conversation = Talk(clock, host, lease)
-        await clock.sleep_until(clock.now() + FRAME_S / 4)  # what follows happens between ticks
-        await main(conversation)
-        await conversation.close()
-        await host.aclose()
-        assert len(asyncio.all_tasks()) == 1
-
-    run_virtual(run)
-
-
-async def reference(text: str) -> Samples:
-    tts = EspeakTextToSpeech(workers=InlineWorkers())
-    pcm = np.concatenate([chunk.pcm async for chunk in tts.speak(text)])
-    await tts.aclose()
-    return pcm
-
+from tests.support.reflex_talk import ANSWER, NO_OPENER, Talk, origins, sound_of, talk, text_of
 
 # --- openers ---
 
@@ -211,138 +107,6 @@ def test_user_going_on_cuts_the_opener_and_is_marked_with_the_turn_it_belongs_to
         assert not sound_of(frames[1:]).any()
         assert frames[1].turn == 1
         assert not frames[1].pending
-
-    talk(main)
-
-
-# --- the oracle's words ---
-
-
-def test_prefetched_answer_begins_in_the_tick_after_the_floor_is_given() -> None:
-    async def main(t: Talk) -> None:
-        t.tell(Floor.LISTEN, policy=NO_OPENER)
-        t.answer("c", ANSWER)
-        frames = await t.ticks(5)
-        assert not sound_of(frames).any()
-        t.tell(Floor.SPEAK)
-        frames = await t.ticks(1)
-        assert frames[0].speaking
-        assert frames[0].text.startswith(" The")
-        assert frames[0].origin is SpeechOrigin.ORACLE
-        frames += await t.until_done()
-        assert text_of(frames) == " " + ANSWER
-
-    talk(main)
-
-
-def test_text_spacing_and_punctuation_survive_any_cut_of_the_deltas() -> None:
-    answer = "Well – it costs $3.50, “roughly”, at Dr. Smith's;  so don't\nworry: it's 50% off (today only)!"
-
-    async def main(t: Talk) -> None:
-        t.tell(Floor.SPEAK, policy=NO_OPENER)
-        t.oracle(OracleAdopt("c"))
-        for start in range(0, len(answer), 3):
-            t.oracle(OracleText("c", answer[start : start + 3]))
-            await t.ticks(1)
-        t.oracle(OracleFinish("c"))
-        frames = await t.until_done()
-        spoken = text_of(t.frames)
-        assert spoken.split() == answer.split()
-        assert frames[-1].oracle.finished
-        assert frames[-1].oracle.spoken_chars == frames[-1].oracle.read_chars == len(answer)
-
-    talk(main)
-
-
-def test_progress_counts_up_and_never_runs_ahead() -> None:
-    async def main(t: Talk) -> None:
-        t.tell(Floor.SPEAK, policy=NO_OPENER)
-        t.answer("c", ANSWER)
-        frames = await t.until_done()
-        spoken = [frame.oracle.spoken_chars for frame in frames]
-        assert spoken == sorted(spoken)
-        assert spoken[-1] == len(ANSWER)
-        so_far = ""
-        for frame in frames:
-            so_far += frame.text
-            assert frame.oracle.candidate_id == "c"
-            assert frame.oracle.spoken_chars <= len(so_far)
-            assert frame.oracle.spoken_chars <= frame.oracle.read_chars <= len(ANSWER)
-
-    talk(main)
-
-
-def test_phrases_join_without_gaps_across_frames() -> None:
-    text = "I have six words and some more of them to say right here and now"
-
-    async def main(t: Talk) -> None:
-        t.tell(Floor.SPEAK, policy=NO_OPENER)
-        t.answer("c", text)
-        sound = sound_of(await t.until_done())
-        quiet = np.abs(sound) < 0.003
-        audible = np.flatnonzero(~quiet)
-        longest = int(np.diff(audible).max())
-        assert longest < SAMPLE_RATE_HZ * 0.15
-        whole = await reference(text)
-        assert 0.9 < (audible[-1] - audible[0]) / whole.size < 1.6
-
-    talk(main)
-
-
-def test_speech_waits_for_a_slow_llm_and_loses_no_word() -> None:
-    async def main(t: Talk) -> None:
-        t.tell(Floor.SPEAK, policy=NO_OPENER)
-        t.oracle(OracleAdopt("c"))
-        for word in ANSWER.split(" "):
-            t.oracle(OracleText("c", word + " "))
-            await t.ticks(12)
-        t.oracle(OracleFinish("c"))
-        await t.until_done()
-        assert text_of(t.frames) == " " + ANSWER
-
-    talk(main)
-
-
-def test_whole_sentences_are_waited_for_in_cascaded_mode() -> None:
-    async def main(t: Talk) -> None:
-        t.tell(Floor.SPEAK, policy=SpeechPolicy(opener=False, whole_sentences=True))
-        t.answer("c", "The capital of France is Paris, a city", finished=False)
-        assert not sound_of(await t.ticks(10)).any()
-        t.oracle(OracleText("c", " of millions. It"))
-        frames = await t.ticks(2)
-        assert frames[0].text.startswith(" The")
-
-    talk(main)
-
-
-def test_newer_candidate_takes_over_at_the_end_of_the_word() -> None:
-    async def main(t: Talk) -> None:
-        t.tell(Floor.SPEAK, policy=NO_OPENER)
-        t.answer("old", "Considerably complicated explanations follow in this very long old sentence.")
-        before = await t.ticks(4)
-        t.answer("new", "Brand new words.")
-        after = await t.until_done()
-        text = text_of(before + after)
-        old, _, new = text.partition(" Brand")
-        assert new == " new words."
-        assert 0 < len(old.split()) <= 3
-        assert set(old.split()) <= {"Considerably", "complicated", "explanations"}
-        sound = sound_of(before + after)
-        assert np.abs(np.diff(sound)).max() < 0.5
-        assert after[-1].oracle.candidate_id == "new"
-        assert after[-1].oracle.spoken_chars == len("Brand new words.")
-
-    talk(main)
-
-
-def test_candidate_that_was_not_begun_is_replaced_whole() -> None:
-    async def main(t: Talk) -> None:
-        t.tell(Floor.LISTEN, policy=NO_OPENER)
-        t.answer("old", "This is never heard by anyone.")
-        await t.ticks(2)
-        t.answer("new", "Only this is.")
-        t.tell(Floor.SPEAK)
-        assert text_of(await t.until_done()) == " Only this is."
 
     talk(main)
 

@@ -5,18 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import (
-    Settings,
-    SettingsError,
-    default_capacity,
-    environment_names,
-    load_settings,
-    memory_mib,
-    parser,
-    shown_host,
-    unknown_names,
-    usable_cores,
-)
+from app.machine import default_capacity, memory_mib, usable_cores
+from app.settings import Settings, environment_names, shown_host
+from app.settings_sources import SettingsError, load_settings, parser, unknown_names
 from kame_core.options import Mode
 
 
