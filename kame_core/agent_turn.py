@@ -18,6 +18,7 @@ from kame_core.events import (
 from kame_core.frontend.base import (
     Floor,
     FrontendTraits,
+    OracleClear,
     OracleUpdate,
     SlotLease,
     SlotOutput,
@@ -132,6 +133,11 @@ class AgentTurn:
         return self._pending or not self._informed
 
     @property
+    def withheld(self) -> bool:
+        """In manual turns, a front end that takes turns itself is neither heard nor guided but in a response."""
+        return self.manual and self._traits.takes_turns and self.response is None
+
+    @property
     def _informed(self) -> bool:
         # After a stall of the loop several frames come at once, made before the slot was told what it was told last.
         return self._outputs_since_push >= 2 and self._now_ms() - self._pushed_ms >= _TICK_MS
@@ -142,7 +148,9 @@ class AgentTurn:
         return self.response is not None and self._unplayed > 0
 
     def feed(self, updates: tuple[OracleUpdate, ...]) -> None:
-        """Pass oracle updates on."""
+        """Pass oracle updates on. What is withheld now would be spoken unheard; it comes with `Answering.replay`."""
+        if self.withheld:
+            updates = tuple(update for update in updates if isinstance(update, OracleClear))
         if updates:
             self._note_push()
             self._lease.push(oracle=updates)
@@ -157,14 +165,13 @@ class AgentTurn:
         """One frame of the slot."""
         self._outputs_since_push += 1
         self._pending = out.pending
-        withheld = self._traits.takes_turns and not self._lets_out(out)
+        gated = self._traits.takes_turns and not self._lets_out(out)
         # A frame may have been on its way when the slot was told to stop.
         listens = self._state.floor is Floor.LISTEN
         stale = not self._traits.takes_turns and (listens or out.turn != self._state.turn)
-        held = self.manual and self._traits.takes_turns and self.response is None
-        if stale or held or withheld:
+        if stale or gated or self.withheld:
             self.playout.push(silence(FRAME_SAMPLES), None)
-            if withheld:
+            if gated:
                 self._close_when_done(out)
             return
         says = out.speaking or bool(out.text)
@@ -185,8 +192,10 @@ class AgentTurn:
     def _lets_out(self, out: SlotOutput) -> bool:
         """Of a front end that takes turns itself: whether its frame may be heard."""
         control, now_ms = self._options().speech_control, self._now_ms()
-        more_to_come = self.knows_more or self._waiting()
+        more_to_come, was_closed = self.knows_more or self._waiting(), self._gate.closed
         lets_out = self._gate.lets_out(now_ms, out, self._state, control=control, more_to_come=more_to_come)
+        if was_closed and lets_out and self.timeline is not None:
+            self.timeline.stamp("gate", now_ms)
         if self._unspoken.is_due(now_ms, out, answers=self.mine) and control.repeat_unspoken:
             self._on_unspoken()
         return lets_out
@@ -219,7 +228,7 @@ class AgentTurn:
         if response.on_demand and not response.voice_started and not response.generated:
             if speechless:
                 self.end(*(("completed",) if response.called else ("incomplete", "no_speech")))
-        elif quiet_ms >= _SILENCE_ENDS_TURN_MS:
+        elif quiet_ms >= _SILENCE_ENDS_TURN_MS and not (self.manual and (self.knows_more or self._waiting())):
             response.done_speaking = True
             self._end_when_played()
 

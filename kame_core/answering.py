@@ -105,6 +105,11 @@ class Answering:
         return self._active
 
     @property
+    def guides(self) -> bool:
+        """What the back end writes reaches the front end."""
+        return self._options().mode is not Mode.DIRECT and self._traits.follows_oracle
+
+    @property
     def asked_item_id(self) -> str | None:
         """The item of the dialogue that is being answered."""
         return self._asked_item_id if self._active else None
@@ -150,7 +155,7 @@ class Answering:
         self._fell_back = False
         self._turns.agent(True)
         options = self._options()
-        if self._planner is not None and options.mode is not Mode.DIRECT and self._traits.follows_oracle:
+        if self._planner is not None and self.guides:
             self.forget_outdated(text, whole_turn=True)
             if on_demand:
                 self._planner.ask(text)

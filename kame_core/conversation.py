@@ -8,7 +8,7 @@ import asyncio
 import logging
 import traceback
 
-from kame_core.audio import Samples
+from kame_core.audio import Samples, silence
 from kame_core.backend.budgets import DEFAULT_BUDGETS
 from kame_core.backend.planner import Planner
 from kame_core.backend.tools import ToolDesk
@@ -138,8 +138,19 @@ class Conversation(Dialogue):
         """The user's sound as it arrives, float32 [n] mono 24 kHz, on one continuous time line."""
         if not self.closed and samples.size:
             hold_ms = self._options.speech_control.input_hold_ms if self._traits.takes_turns else 0
-            self._lease.push_audio(self._hold.push(samples, hold_ms))
+            told = silence(samples.size) if self._hears_by_guidance else samples
+            self._lease.push_audio(self._hold.push(told, hold_ms))
             self._hearing.push(samples)
+
+    @property
+    def _hears_by_guidance(self) -> bool:
+        """In manual turns a front end that takes turns itself would answer pauses, and what is not meant for it.
+
+        It hears silence then, and is guided when a response is asked for; but not where nothing would guide it, or
+        where its ears are the recogniser's.
+        """
+        by_hand = self._traits.takes_turns and self._options.turn_detection is None
+        return by_hand and self._answering.guides and not isinstance(self._recognizer, SlotRecognizer)
 
     # --- loops ---
 

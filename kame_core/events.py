@@ -277,6 +277,10 @@ class TurnTiming(Event):
     first_audio_ms: int | None
     """The agent's first sound left the server."""
     first_oracle_audio_ms: int | None
+    hold_ms: int | None = None
+    """The end of the user's speech reached a front end whose ears are held back (`SpeechControl.input_hold_ms`)."""
+    gate_ms: int | None = None
+    """The gate of the voice opened, which had been closed by then."""
 
 
 @dataclass(frozen=True, slots=True)

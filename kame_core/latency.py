@@ -7,10 +7,12 @@ from kame_core.events import TurnTiming
 STAMPS = (
     "pause",
     "settled",
+    "hold",
     "turn_end",
     "asked",
     "first_token",
     "adopted",
+    "gate",
     "first_audio",
     "first_oracle_audio",
 )

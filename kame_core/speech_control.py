@@ -79,6 +79,7 @@ class OutputGate:
         self._waits = False
         self._may_wait = False
         self._turn = 0
+        self._closed = False
         self._quiet_since_ms: int | None = None
         self._speak_since_ms: int | None = None
 
@@ -86,6 +87,11 @@ class OutputGate:
     def quiet_since_ms(self) -> int | None:
         """When the model fell silent; None: it speaks."""
         return self._quiet_since_ms
+
+    @property
+    def closed(self) -> bool:
+        """The last frame was not let out."""
+        return self._closed
 
     def close(self) -> None:
         """On a client's command: until the model has been silent for 240 ms, or says words of a newer oracle."""
@@ -115,7 +121,8 @@ class OutputGate:
         if silent or says_newer:
             self._commanded = False
         self._wait(now_ms, out, state, silent=silent, more_to_come=more_to_come)
-        return not self._commanded and not (control.wait_for_guidance and self._waits)
+        self._closed = self._commanded or (control.wait_for_guidance and self._waits)
+        return not self._closed
 
     def _wait(self, now_ms: int, out: SlotOutput, state: UserState, *, silent: bool, more_to_come: bool) -> None:
         if state.turn != self._turn:

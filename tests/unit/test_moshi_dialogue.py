@@ -1,27 +1,18 @@
 """Conversations with a front end that takes turns itself, in virtual time: the tiny KAME of tests/assets, inline."""
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 import pytest
-import torch
 
 from kame_core.audio import FRAME_SAMPLES, level_dbfs
-from kame_core.backend.base import ChatModel
-from kame_core.clock import VirtualClock, run_virtual
-from kame_core.engines import Engines
 from kame_core.errors import ChatModelError
 from kame_core.events import (
     CandidateFinished,
     Ducked,
-    Event,
     FinalTranscript,
     ResponseEnded,
-    ResponseText,
     SpeechStarted,
     Trouble,
     TurnTiming,
@@ -29,74 +20,27 @@ from kame_core.events import (
     VoiceStarted,
 )
 from kame_core.frontend.base import OracleAdopt, OracleClear, OracleUpdate, SlotInput, SlotOutput, UserState
-from kame_core.frontend.host import LocalHost
-from kame_core.frontend.moshi.checkpoint import LoadedCheckpoint, load_checkpoint
+from kame_core.frontend.moshi.checkpoint import LoadedCheckpoint
 from kame_core.frontend.moshi.engine import MoshiEngine
-from kame_core.frontend.moshi.files import locate_checkpoint
 from kame_core.frontend.moshi.sampling import GREEDY
 from kame_core.options import ConversationOptions, Mode
-from kame_core.registry import ConversationRegistry
 from kame_core.speech_control import SpeechControl
-from kame_core.vad import SileroModel
-from kame_core.workers import InlineWorkers
 from tests.support.chat import Answer, ScriptedChatModel
-from tests.support.scripted_stt import ScriptedSpeechToText
+from tests.support.moshi_studio import QUESTION, Noted, load_tiny_kame, talk, text_of
 from tests.support.speech import say
 from tests.support.studio import Studio
 
-T = TypeVar("T")
-FOLDER = Path(__file__).parents[1] / "assets" / "tiny_kame"
-VAD = SileroModel()
-QUESTION = "what is two plus three"
 NOISE = np.random.default_rng(1).uniform(-1, 1, FRAME_SAMPLES).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def kame() -> Iterator[LoadedCheckpoint]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    files = locate_checkpoint(str(FOLDER))
-    assert files is not None
-    yield load_checkpoint(files, device="cpu", dtype=torch.float32)
-    torch.set_num_threads(threads)
-
-
-def talk(
-    engine: MoshiEngine,
-    scene: Callable[[Studio], Coroutine[Any, Any, T]],
-    chat: ChatModel,
-    options: ConversationOptions | None = None,
-    heard: tuple[str, ...] = (QUESTION,),
-) -> T:
-    async def main(clock: VirtualClock) -> T:
-        engines = Engines(
-            frontend=LocalHost.inline(engine, clock),
-            stt=ScriptedSpeechToText(*heard),
-            vad=VAD,
-            chat=chat,
-            clock=clock,
-            hearing=InlineWorkers(),
-        )
-        try:
-            async with ConversationRegistry(engines) as registry:
-                conversation = await registry.open(options or ConversationOptions())
-                result = await scene(Studio(conversation, registry, clock))
-            assert engines.frontend.free == engine.capacity
-        finally:
-            await engines.aclose()
-        assert not asyncio.all_tasks() - {asyncio.current_task()}
-        return result
-
-    return run_virtual(main)
+    yield from load_tiny_kame()
 
 
 @pytest.fixture
 def engine(kame: LoadedCheckpoint) -> MoshiEngine:
     return MoshiEngine(kame, 1, sampling=GREEDY)
-
-
-def text_of(events: list[Event]) -> str:
-    return "".join(event.delta for event in events if isinstance(event, ResponseText))
 
 
 class Restless(MoshiEngine):
@@ -130,23 +74,6 @@ class Absent(MoshiEngine):
             replace(out, text="", speaking=False, voice=0 * out.voice, oracle=replace(out.oracle, spoken_chars=0))
             for out in outputs
         ]
-
-
-class Noted(MoshiEngine):
-    """Notes what it is given."""
-
-    def __init__(self, kame: LoadedCheckpoint) -> None:
-        super().__init__(kame, 1, sampling=GREEDY)
-        self.levels: list[float] = []
-        self.updates: list[OracleUpdate] = []
-
-    def feed(self, slot: int, oracle: tuple[OracleUpdate, ...], user: UserState | None) -> None:
-        self.updates += oracle
-        super().feed(slot, oracle, user)
-
-    def step(self, inputs: Sequence[SlotInput]) -> Sequence[SlotOutput]:
-        self.levels += [level_dbfs(given.mic) for given in inputs]
-        return super().step(inputs)
 
 
 # --- turns are observed, the voice is the model's ---
@@ -277,6 +204,13 @@ def test_babble_before_guidance_is_held_back_where_asked_for(kame: LoadedCheckpo
         await studio.say(say(QUESTION))
         await studio.listen_until(CandidateFinished)
         await studio.listen(3.0)
+        timing = studio.all(TurnTiming)[0]
+        if control.wait_for_guidance:
+            assert timing.gate_ms is not None
+            assert timing.first_audio_ms is not None
+            assert 0 < timing.gate_ms <= timing.first_audio_ms
+        else:
+            assert timing.gate_ms is None
         return text_of(studio.events)
 
     options = ConversationOptions(speech_control=control)
@@ -310,6 +244,8 @@ def test_the_models_ears_lag_and_no_others(kame: LoadedCheckpoint, hold_ms: int)
         await studio.listen(0.4)
         await studio.say(say(QUESTION))
         started = await studio.listen_until(SpeechStarted)
+        await studio.listen_until(ResponseEnded)
+        assert studio.all(TurnTiming)[0].hold_ms == (hold_ms or None)
         return started.at_ms
 
     control = SpeechControl(input_hold_ms=hold_ms)

@@ -292,7 +292,7 @@ FACTS: list[tuple[events.Event, dict[str, object]]] = [
         },
     ),
     (
-        events.TurnTiming(1, "r", Mode.TANDEM, 60, 200, 300, -400, 100, 250, 280, None),
+        events.TurnTiming(1, "r", Mode.TANDEM, 60, 200, 300, -400, 100, 250, 280, None, gate_ms=270),
         {
             "type": "kame.turn.timing",
             "response_id": "r",
@@ -305,6 +305,8 @@ FACTS: list[tuple[events.Event, dict[str, object]]] = [
             "adopted_ms": 250,
             "first_audio_ms": 280,
             "first_oracle_audio_ms": None,
+            "hold_ms": None,
+            "gate_ms": 270,
             "at_ms": 1,
         },
     ),

@@ -11,6 +11,7 @@ from app.protocol.errors import ParameterError
 from app.protocol.session import PATIENT_SILENCE_MS, SessionDefaults, SessionState
 from kame_core.errors import InvalidRequestError
 from kame_core.options import ConversationOptions, Mode, TurnDetection
+from kame_core.speech_control import SpeechControl
 
 OPTIONS = ConversationOptions(voice="klatt", instructions="You are KAME.")
 DEFAULTS = SessionDefaults("kame-reflex", OPTIONS, frozenset({"klatt", "anna"}), frozenset({"en", "pt"}))
@@ -247,3 +248,37 @@ def test_a_wrong_greeting_or_wait_is_refused(field: str, value: object) -> None:
     with pytest.raises(InvalidRequestError) as refused:
         SessionState.new(DEFAULTS).updated({"kame": {field: value}})
     assert getattr(refused.value, "param", None) == f"session.kame.{field}"
+
+
+def test_speech_control_is_merged_field_by_field(session: SessionState) -> None:
+    held = session.updated({"kame": {"speech_control": {"input_hold_ms": 800, "more": 1}}})
+    assert held.options.speech_control == SpeechControl(input_hold_ms=800)
+    gated = held.updated({"kame": {"speech_control": {"wait_for_guidance": True, "repeat_unspoken": True}}})
+    assert gated.options.speech_control == SpeechControl(800, wait_for_guidance=True, repeat_unspoken=True)
+    assert gated.not_honoured() == []
+    shown = gated.render()["kame"]["speech_control"]
+    assert (shown["input_hold_ms"], shown["wait_for_guidance"]) == (800, True)
+    assert gated.updated({"kame": {"speech_control": None}}).options.speech_control == SpeechControl()
+
+
+@pytest.mark.parametrize(
+    ("wish", "param"),
+    [
+        ({"input_hold_ms": 801}, ".input_hold_ms"),
+        ({"input_hold_ms": -1}, ".input_hold_ms"),
+        ({"input_hold_ms": 80.5}, ".input_hold_ms"),
+        ({"wait_for_guidance": 1}, ".wait_for_guidance"),
+        ("tight", ""),
+    ],
+)
+def test_speech_control_that_is_not_to_be_had_is_refused(session: SessionState, wish: Any, param: str) -> None:
+    with pytest.raises(ParameterError) as refused:
+        session.updated({"kame": {"speech_control": wish}})
+    assert refused.value.param == f"session.kame.speech_control{param}"
+
+
+def test_speech_control_without_effect_is_told() -> None:
+    session = SessionState.new(SessionDefaults(steerable=False))
+    assert session.updated({"kame": {"speech_control": {"input_hold_ms": 0}}}).not_honoured() == []
+    held = session.updated({"kame": {"speech_control": {"input_hold_ms": 80}}})
+    assert held.not_honoured() == ["kame.speech_control"]
