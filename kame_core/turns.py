@@ -26,8 +26,6 @@ from kame_core.turn_decisions import (
 )
 
 _LAST_WORDS = 3
-_PROMPT_READINGS = 2
-"""So often in a row a pause has to find the words read already before what they sound like then is relied on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +118,6 @@ class Turns:
         self._turn_end: float | None = None
         self._resumptions = 0
         self._opener_pending = False
-        self._paused_text = ""
-        self._prompt_readings = 0
         self._echo = EchoGuard()
 
     @property
@@ -192,9 +188,6 @@ class Turns:
         if self._phase is Phase.OVERLAP:
             return self._over_agent(now_ms, silence_ms)
         if self._phase is Phase.PAUSE and settled:
-            as_read = words_of(text) == words_of(self._paused_text)
-            self._prompt_readings = self._prompt_readings + 1 if as_read else 0
-            self._paused_text = text
             return self._late_opener(silence_ms)
         if self._phase is Phase.REMARK and settled:
             self._phase = Phase.SILENT
@@ -258,7 +251,6 @@ class Turns:
         if self._phase is Phase.SPEECH and silence_ms >= times.pause_ms:
             self._phase = Phase.PAUSE
             self._settled = False
-            self._paused_text = self._text
             opener = self._opener_fits()
             self._opener_pending = not opener
             decisions.append(Paused(now_ms - silence_ms, opener))
@@ -269,14 +261,11 @@ class Turns:
         return decisions
 
     def _opener_fits(self) -> bool:
-        """A word at this pause would not be one into a sentence that obviously goes on."""
+        """An opener may come at once; words that sound open do not forbid it: the last one is often not read so soon."""
         enough = bool(words_of(self._text)) or self._voiced_ms >= self._endpointing.opener_voiced_ms
         if not enough or is_backchannel(self._text) or self.echoing:
             return False
-        if self._resumptions:
-            return False
-        prompt = self._turn_end is not None or self._prompt_readings >= _PROMPT_READINGS
-        return not (prompt and self._sounds_open())  # of a slow recogniser, the last word is one that is not read yet
+        return not self._resumptions
 
     def _late_opener(self, silence_ms: int) -> list[Decision]:
         """The pause has grown, or its words are clear now: is it time for the opener after all?"""
