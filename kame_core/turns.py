@@ -261,7 +261,7 @@ class Turns:
         return decisions
 
     def _opener_fits(self) -> bool:
-        """An opener may come at once; words that sound open do not forbid it: the last one is often not read so soon."""
+        """An opener may come at once. Words that sound open do not forbid it: the last one is often not read yet."""
         enough = bool(words_of(self._text)) or self._voiced_ms >= self._endpointing.opener_voiced_ms
         if not enough or is_backchannel(self._text) or self.echoing:
             return False
