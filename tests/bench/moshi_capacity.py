@@ -1,5 +1,6 @@
 """How many calls the moshi front end bears in real time: whole ticks of its engine, from sound to sound, for 1 to 128
-slots that all talk, with random weights (their values change nothing about the time).
+slots that all talk, with random weights (their values change nothing about the time); beside it the one call of the
+published KAME server.
 
     python -m tests.bench.moshi_capacity [--size full] [--device cuda] [--out docs/bench]
 
@@ -7,13 +8,14 @@ slots that all talk, with random weights (their values change nothing about the 
 """
 
 import argparse
+import gc
 import json
 import os
 import platform
 import resource
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -28,13 +30,14 @@ from kame_core.audio import FRAME_S, FRAME_SAMPLES
 from kame_core.errors import UnavailableError
 from kame_core.frontend.base import OracleAdopt, OracleFinish, OracleText, SlotInput, SlotOptions
 from kame_core.frontend.moshi.checkpoint import LoadedCheckpoint
-from kame_core.frontend.moshi.config import default_config, parse_config
+from kame_core.frontend.moshi.config import MoshiConfig, default_config, parse_config
 from kame_core.frontend.moshi.engine import MoshiEngine
 from kame_core.frontend.moshi.generation import Guidance, GuidanceMode
 from kame_core.frontend.moshi.load import dtype_for
-from kame_core.frontend.moshi.oracle_lm import build_oracle_lm
+from kame_core.frontend.moshi.oracle_lm import OracleLM, build_oracle_lm
 from kame_core.frontend.moshi.packed_cpu import pack_for_cpu
 from kame_core.frontend.moshi.tokenizer import MoshiTokenizer
+from tests.bench.moshi_reference import reference_talk
 from tests.support.tiny_moshi import LM, SENTENCES, build_mimi, build_tokenizer
 
 mpl.use("Agg")
@@ -45,6 +48,8 @@ WARM_UP_TICKS = 8
 TICKS = {"full": 250, "reduced": 40}
 HOPELESS_MS = 4 * TICK_MS
 """No more slots are tried behind a number of them that takes longer."""
+ORACLE = " ".join(SENTENCES)
+Sound = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 REDUCED: Mapping[str, Any] = {**LM, "dim": 256, "num_heads": 4, "num_layers": 4, "context": 250, "depformer_dim": 128}
 
 
@@ -64,17 +69,25 @@ class Outcome:
         return self.p99_ms < TICK_MS
 
 
-def checkpoint(size: str, device: torch.device) -> LoadedCheckpoint:
-    """A model with random weights."""
-    config = default_config() if size == "full" else parse_config(json.dumps({**REDUCED, "model_type": "moshi"}))
+def configuration(size: str) -> MoshiConfig:
+    """Of `full` or `reduced` size."""
+    return default_config() if size == "full" else parse_config(json.dumps({**REDUCED, "model_type": "moshi"}))
+
+
+def random_lm(config: MoshiConfig, device: torch.device) -> OracleLM:
+    """A language model with random weights."""
     arguments = {key: value for key, value in config.lm.items() if key != "quantize"}
-    lm = build_oracle_lm(arguments, device=device, dtype=dtype_for(device))
+    return build_oracle_lm(arguments, device=device, dtype=dtype_for(device))
+
+
+def checkpoint(size: str, device: torch.device) -> LoadedCheckpoint:
+    """A model with random weights; its codec is not packed."""
+    config = configuration(size)
+    lm = random_lm(config, device)
     mimi = loaders.get_mimi(None, device=device, num_codebooks=8) if size == "full" else build_mimi(8)
     mimi.to(device).eval()
     for parameter in (*lm.parameters(), *mimi.parameters()):
         parameter.requires_grad_(False)
-    if device.type == "cpu":
-        pack_for_cpu(mimi)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tokenizer.model"
         path.write_bytes(build_tokenizer())
@@ -86,27 +99,46 @@ def measure(model: LoadedCheckpoint, slots: int, guidance: Guidance, ticks: int)
     device = model.lm.device
     engine = MoshiEngine(model, slots, guidance=guidance)
     try:
-        dice = np.random.default_rng(0)
-        sound = dice.normal(0, 0.05, (slots, 4, FRAME_SAMPLES)).astype(np.float32)
         for slot in range(slots):
             engine.open(slot, SlotOptions(seed=slot))
-            text = " ".join(SENTENCES)
-            engine.feed(slot, (OracleAdopt("a"), OracleText("a", text), OracleFinish("a")), None)
-        took_ms = []
-        for tick in range(WARM_UP_TICKS + ticks):
-            inputs = [SlotInput(slot, sound[slot, tick % 4]) for slot in range(slots)]
-            begun_s = time.perf_counter()
-            outputs = engine.step(inputs)
-            took_ms.append(1000 * (time.perf_counter() - begun_s))
+            engine.feed(slot, (OracleAdopt("a"), OracleText("a", ORACLE), OracleFinish("a")), None)
+
+        def tick(sound: Sound) -> None:
+            outputs = engine.step([SlotInput(slot, sound[slot]) for slot in range(slots)])
             assert not any(out.fault for out in outputs)
-        p50, p95, p99 = np.percentile(took_ms[WARM_UP_TICKS:], (50, 95, 99))
-        if device.type == "cuda":
-            memory = torch.cuda.memory_reserved(device)
-        else:
-            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return Outcome(slots, float(p50), float(p95), float(p99), memory / 1e9)
+
+        return timed(tick, slots, ticks, device)
     finally:
         engine.shutdown()
+
+
+def measure_reference(model: LoadedCheckpoint, ticks: int) -> Outcome:
+    """The one call of the published server, with the same sound and the same oracle."""
+    device = model.lm.device
+    oracle = [model.config.text_card, *model.tokenizer.encode(ORACLE)]
+    try:
+        with reference_talk(model, oracle) as talk:
+            return timed(lambda sound: talk.tick(sound[0]), 1, ticks, device)
+    finally:
+        if device.type == "cuda":
+            gc.collect()  # streaming states refer to each other
+            torch.cuda.empty_cache()
+
+
+def timed(tick: Callable[[Sound], object], slots: int, ticks: int, device: torch.device) -> Outcome:
+    """Ticks back to back, each with a frame of noise for every slot, float32 [slots, 1920]."""
+    sound = np.random.default_rng(0).normal(0, 0.05, (4, slots, FRAME_SAMPLES)).astype(np.float32)
+    took_ms = []
+    for number in range(WARM_UP_TICKS + ticks):
+        begun_s = time.perf_counter()
+        tick(sound[number % 4])
+        took_ms.append(1000 * (time.perf_counter() - begun_s))
+    p50, p95, p99 = np.percentile(took_ms[WARM_UP_TICKS:], (50, 95, 99))
+    if device.type == "cuda":
+        memory = torch.cuda.memory_reserved(device)
+    else:
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return Outcome(slots, float(p50), float(p95), float(p99), memory / 1e9)
 
 
 def climb(model: LoadedCheckpoint, guidance: Guidance, ticks: int) -> list[Outcome]:
@@ -145,6 +177,10 @@ language model and Mimi's decoder for all slots, timed back to back over {ticks}
 |---|---|---|---|---|---|
 {rows}
 
+The first row is one call as the published KAME server computes it, with the same weights and sound on the same machine:
+Mimi with a batch of one, moshi's own generator with one oracle token a step, Mimi again and the sound fetched, all in
+series. Its median tick takes {times} times as long as ours of one slot.
+
 ![Time of a tick over the number of slots](moshi-capacity.svg)
 """
 MODELS = {
@@ -154,14 +190,18 @@ MODELS = {
 }
 
 
-def report(outcomes: list[Outcome], size: str, device: torch.device, folder: Path) -> None:
+def table_row(one: Outcome, name: str = "") -> str:
+    """Of the report's table."""
+    times = f"{one.p50_ms:.1f} ms | {one.p95_ms:.1f} ms | {one.p99_ms:.1f} ms"
+    return f"| {name or one.slots} | {times} | {one.memory_gb:.1f} GB | {'yes' if one.in_real_time else 'no'} |"
+
+
+def report(reference: Outcome, outcomes: list[Outcome], size: str, device: torch.device, folder: Path) -> None:
     """Write table, plot and raw figures."""
     best = max((outcome.slots for outcome in outcomes if outcome.in_real_time), default=0)
-    rows = [
-        f"| {one.slots} | {one.p50_ms:.1f} ms | {one.p95_ms:.1f} ms | {one.p99_ms:.1f} ms | {one.memory_gb:.1f} GB | "
-        f"{'yes' if one.in_real_time else 'no'} |"
-        for one in outcomes
-    ]
+    rows = [table_row(reference, "the reference's 1"), *map(table_row, outcomes)]
+    ones = [one.p50_ms for one in outcomes if one.slots == 1]
+    times = f"{reference.p50_ms / ones[0]:.2f}" if ones else "?"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "moshi-capacity.md").write_text(
         REPORT.format(
@@ -174,9 +214,11 @@ def report(outcomes: list[Outcome], size: str, device: torch.device, folder: Pat
             ticks=TICKS[size],
             answer=f"Largest number of slots with p99 below 80 ms: {best or 'none'}.",
             rows="\n".join(rows),
+            times=times,
         )
     )
-    (folder / "moshi-capacity.json").write_text(json.dumps([asdict(one) for one in outcomes], indent=1) + "\n")
+    figures = {"reference": asdict(reference), "slots": [asdict(one) for one in outcomes]}
+    (folder / "moshi-capacity.json").write_text(json.dumps(figures, indent=1) + "\n")
     plot(outcomes, folder / "moshi-capacity.svg")
 
 
@@ -212,7 +254,11 @@ def main() -> None:
     if device.type == "cpu":
         torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
     model = checkpoint(size, device)
-    report(climb(model, Guidance(options.guidance), TICKS[size]), size, device, options.out)
+    reference = measure_reference(model, TICKS[size])
+    print(f"the reference: p50 {reference.p50_ms:6.1f}  p95 {reference.p95_ms:6.1f}  p99 {reference.p99_ms:6.1f} ms")
+    if device.type == "cpu":
+        pack_for_cpu(model.mimi)
+    report(reference, climb(model, Guidance(options.guidance), TICKS[size]), size, device, options.out)
 
 
 if __name__ == "__main__":
