@@ -34,6 +34,8 @@ class Endpointing:
 
     pause_ms: int = 160
     """A pause this long may be the end: the transcript is settled, an opener may come."""
+    hesitation_ms: int = 240
+    """Who goes on after so long a pause hesitates; shorter ones lie within words, before plosives."""
     late_opener_ms: int = 360
     """The opener comes so late where the speaker went on over one in this turn: he hesitates."""
     unsettled_opener_ms: int = 380
@@ -117,6 +119,7 @@ class Turns:
         self._tail_until_ms = 0
         self._turn_end: float | None = None
         self._resumptions = 0
+        self._paused_ms = 0
         self._opener_pending = False
         self._echo = EchoGuard()
 
@@ -246,7 +249,7 @@ class Turns:
             self._phase = Phase.SPEECH
             self._settled = False
             self._turn_end = None
-            self._resumptions += 1
+            self._resumptions += self._paused_ms >= times.hesitation_ms
             return [Resumed()]
         if self._phase is Phase.SPEECH and silence_ms >= times.pause_ms:
             self._phase = Phase.PAUSE
@@ -255,6 +258,7 @@ class Turns:
             self._opener_pending = not opener
             decisions.append(Paused(now_ms - silence_ms, opener))
         if self._phase is Phase.PAUSE:
+            self._paused_ms = silence_ms
             decisions += self._late_opener(silence_ms)
         if self._phase is Phase.PAUSE and silence_ms >= self._endpoint_ms():
             decisions += self._end_pause(now_ms, silence_ms)

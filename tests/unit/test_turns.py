@@ -118,7 +118,7 @@ def going_on() -> Scene:
     talk = scene()
     talk.speak(960)
     talk.read("tell me")
-    talk.hush(192)
+    talk.hush(256)
     talk.speak(640)
     talk.log.clear()
     return talk
@@ -162,11 +162,22 @@ def test_a_recogniser_that_is_slow_to_settle_holds_no_opener_back() -> None:
     assert talk.kinds() == [Paused, OpenerDue]
 
 
+def test_a_gap_before_a_plosive_is_no_hesitation() -> None:
+    talk = scene()
+    talk.speak(640)
+    talk.read("what day")
+    talk.hush(192)
+    talk.speak(640)
+    talk.read("what day is it today")
+    talk.hush(192)
+    assert paused(talk).opener
+
+
 def test_who_went_on_over_an_opener_gets_the_next_one_later() -> None:
     talk = scene()
     talk.speak(960)
     talk.read("i want a table for two")
-    talk.hush(192)
+    talk.hush(256)
     assert paused(talk).opener
     talk.speak(320)
     talk.read("i want a table for two and a chair")
