@@ -21,7 +21,10 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class OpenerDue:
-    """Now an opener may come, which `Paused` did not allow yet."""
+    """Now an opener may come, which `Paused` did not allow yet, or which a known answer seemed to make needless."""
+
+    known: bool = True
+    """Also where the answer is known: it would have to wait for the end of the turn."""
 
 
 @dataclass(frozen=True, slots=True)

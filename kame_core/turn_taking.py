@@ -127,12 +127,13 @@ class TurnTaking:
         if self._user.text and not self._user.turns.echoing:
             self._answering.heard(self._user.text, settled=True)
         if opener:
-            self.opener_due()
+            self.opener_due(known=False)
 
-    def opener_due(self) -> None:
-        """The pause goes on: now an opener may come."""
-        if not self._answering.active and self._automatic and self._agent.state.policy.opener:
-            self._agent.tell(Floor.PAUSE, heard=self._user.text)
+    def opener_due(self, *, known: bool) -> None:
+        """The pause goes on: now an opener may come; `known`: also where the answer is known."""
+        policy = self._agent.state.policy
+        if not self._answering.active and self._automatic and policy.opener:
+            self._agent.tell(Floor.PAUSE, heard=self._user.text, policy=replace(policy, covers_pause=known))
 
     def turn_resumed(self) -> None:
         """The turn goes on: an opener given meanwhile was a backchannel."""

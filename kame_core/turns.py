@@ -37,7 +37,8 @@ class Endpointing:
     hesitation_ms: int = 240
     """Who goes on after so long a pause hesitates; shorter ones lie within words, before plosives."""
     late_opener_ms: int = 360
-    """The opener comes so late where the speaker went on over one in this turn: he hesitates."""
+    """The opener comes so late where the speaker went on over one in this turn: he hesitates; and where an answer is
+    known, which finished words would have brought by now."""
     unsettled_opener_ms: int = 380
     """... and so late where words that sound open are not settled by then: the last ones may just not be read yet."""
     open_opener_ms: int = 900
@@ -121,6 +122,7 @@ class Turns:
         self._resumptions = 0
         self._paused_ms = 0
         self._opener_pending = False
+        self._opener_given = False
         self._echo = EchoGuard()
 
     @property
@@ -255,7 +257,8 @@ class Turns:
             self._phase = Phase.PAUSE
             self._settled = False
             opener = self._opener_fits()
-            self._opener_pending = not opener
+            self._opener_pending = True
+            self._opener_given = opener
             decisions.append(Paused(now_ms - silence_ms, opener))
         if self._phase is Phase.PAUSE:
             self._paused_ms = silence_ms
@@ -274,16 +277,21 @@ class Turns:
     def _late_opener(self, silence_ms: int) -> list[Decision]:
         """The pause has grown, or its words are clear now: is it time for the opener after all?"""
         times = self._endpointing
-        due_ms = times.late_opener_ms if self._resumptions else 0
+        due_ms = times.late_opener_ms
         if not self._settled:
             due_ms = times.unsettled_opener_ms
         elif self._sounds_open():
             due_ms = times.open_opener_ms
         nothing = not words_of(self._text) or is_backchannel(self._text) or self.echoing
-        if not self._opener_pending or silence_ms < due_ms or nothing:
+        if not self._opener_pending or nothing:
             return []
-        self._opener_pending = False
-        return [OpenerDue()]
+        if silence_ms >= due_ms:
+            self._opener_pending = False
+            return [OpenerDue()]
+        if self._settled and not (self._opener_given or self._resumptions or self._sounds_open()):
+            self._opener_given = True
+            return [OpenerDue(known=False)]
+        return []
 
     def _end_pause(self, now_ms: int, silence_ms: int) -> list[Decision]:
         text = self._text
@@ -398,6 +406,6 @@ class Turns:
         self._settled = False
         self._turn_end = None
         self._resumptions = 0
-        self._opener_pending = False
+        self._opener_pending = self._opener_given = False
         self._voiced_ms = 0
         self._onset_ms = 0

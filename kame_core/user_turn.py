@@ -47,8 +47,8 @@ class TurnListener(Protocol):
     def turn_paused(self, speech_end_ms: int, *, opener: bool) -> None:
         """A pause, perhaps the end of the turn."""
 
-    def opener_due(self) -> None:
-        """The pause goes on: an opener may come now."""
+    def opener_due(self, *, known: bool) -> None:
+        """The pause goes on: an opener may come now; `known`: also where the answer is known."""
 
     def turn_resumed(self) -> None:
         """The turn goes on after a pause."""
@@ -190,8 +190,8 @@ class UserTurn:
                 self._settled = False
                 self._recognizer.flush()
                 self._listener.turn_paused(speech_end_ms, opener=opener)
-            case OpenerDue():
-                self._listener.opener_due()
+            case OpenerDue(known):
+                self._listener.opener_due(known=known)
             case Resumed():
                 self._settled = False
                 self._listener.turn_resumed()

@@ -57,6 +57,8 @@ class SpeechPolicy:
 
     opener: bool = True
     """A short opener may come before the oracle."""
+    covers_pause: bool = False
+    """... at a pause also where the oracle is there: whether the turn is over will not be known soon."""
     alone: bool = False
     """No oracle will come: answer with what the front end knows by itself."""
     whole_sentences: bool = False

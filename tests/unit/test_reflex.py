@@ -80,6 +80,21 @@ def test_no_opener_where_the_policy_forbids_or_the_oracle_is_there() -> None:
     talk(main)
 
 
+def test_a_pause_that_may_last_gets_an_opener_also_where_the_answer_is_known() -> None:
+    async def main(t: Talk) -> None:
+        t.tell(Floor.LISTEN)
+        t.answer("c", ANSWER)
+        t.tell(Floor.PAUSE, policy=SpeechPolicy(covers_pause=True))
+        frames = await t.ticks(12)
+        assert origins(frames) == [SpeechOrigin.OPENER]
+        t.tell(Floor.SPEAK)
+        frames = await t.until_done()
+        assert text_of(frames).strip() == ANSWER
+        assert origins(frames) == [SpeechOrigin.ORACLE]
+
+    talk(main)
+
+
 def test_opener_covers_the_wait_for_a_slow_oracle_after_80_ms() -> None:
     async def main(t: Talk) -> None:
         t.tell(Floor.SPEAK)

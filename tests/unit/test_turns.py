@@ -4,6 +4,7 @@ import pytest
 
 from kame_core.options import TurnDetection
 from kame_core.turn_decisions import OpenerDue, Paused, Resumed, SpeechBegan, TurnDropped, TurnEnded
+from kame_core.turns import Endpointing
 from tests.support.turn_scene import Scene, scene
 
 
@@ -160,6 +161,18 @@ def test_a_recogniser_that_is_slow_to_settle_holds_no_opener_back() -> None:
     talk.read("what is the capital of")
     talk.hush(448)
     assert talk.kinds() == [Paused, OpenerDue]
+
+
+def test_a_pause_that_outlasts_a_finished_turns_gets_an_opener_also_where_the_answer_is_known() -> None:
+    talk = scene()
+    talk.speak(960)
+    talk.read("twelve divided by four")
+    talk.hush(192)
+    assert paused(talk).opener
+    talk.read("twelve divided by four", settled=True)
+    talk.hush(192)
+    assert talk.last(OpenerDue) == OpenerDue(known=True)
+    assert talk.silence_ms >= Endpointing().finished_ms
 
 
 def test_a_gap_before_a_plosive_is_no_hesitation() -> None:

@@ -25,7 +25,7 @@ class Notes:
     def turn_paused(self, speech_end_ms: int, *, opener: bool) -> None:
         self.log.append("paused")
 
-    def opener_due(self) -> None:
+    def opener_due(self, *, known: bool) -> None:
         self.log.append("opener due")
 
     def turn_resumed(self) -> None:
@@ -94,7 +94,7 @@ async def test_a_turn_waits_for_its_settled_transcript() -> None:
     side.speak(960)
     side.read("what is two plus")
     side.hush(2000)
-    assert side.notes.log == ["began", "paused", "ended"]
+    assert side.notes.log == ["began", "paused", "opener due", "ended"]
     side.read("what is two plus three", settled=True)
     assert side.notes.finals == ["what is two plus three"]
     assert side.recognizer.utterance == 1
@@ -128,12 +128,12 @@ async def test_going_on_while_the_transcript_is_awaited_is_still_the_same_turn()
     side.speak(960)
     side.read("what is the capital")
     side.hush(960)
-    assert side.notes.log == ["began", "paused", "ended"]
+    assert side.notes.log == ["began", "paused", "opener due", "ended"]
     side.speak(640)
     side.hush(200)
     side.read("what is the capital of france", settled=True)
     side.hush(640)
-    assert side.notes.log == ["began", "paused", "ended", "resumed", "paused", "ended", "final"]
+    assert side.notes.log == ["began", "paused", "opener due", "ended", "resumed", "paused", "ended", "final"]
     assert len([event for event in side.events if isinstance(event, SpeechStarted)]) == 1
     assert side.recognizer.flushes == 2
 

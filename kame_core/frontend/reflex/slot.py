@@ -158,9 +158,12 @@ class ReflexSlot:
 
     def _open(self, floor: Floor) -> None:
         """Say an opener if this is the moment for one."""
-        if self._opened or not self._user.policy.opener or self._cursor.candidate_id is not None or self._replied:
+        policy = self._user.policy
+        if self._opened or not policy.opener or self._replied:
             return
         if floor is Floor.LISTEN or (floor is Floor.SPEAK and self._ticks_in_turn < _OPENER_AFTER_TICKS):
+            return
+        if self._cursor.candidate_id is not None and not (policy.covers_pause and floor is Floor.PAUSE):
             return
         text = choose_opener(self._user.heard, self._openers, self._last_opener, language=self._language)
         clip = self._clips.get(text, self._voice)
