@@ -12,6 +12,7 @@ from kame_core.backend.offline.smalltalk import (
     BAD_SUM,
     CAN_DO,
     FALLBACKS,
+    HOW,
     JOKES,
     NOT_HEARD,
     NOTHING_SAID,
@@ -258,6 +259,9 @@ PLACES = [
 TALK = [
     ("good morning", "Good morning. What can I do for you."),
     ("who are you", WHO),
+    ("what is this", HOW),
+    ("how does this work", HOW),
+    ("can you speak german", "I speak English."),
     ("please tell me what you can do", CAN_DO),
     ("thanks a lot and goodbye", "Goodbye."),
     ("sorry could you say that one more time", NOTHING_SAID),

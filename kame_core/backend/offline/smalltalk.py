@@ -33,6 +33,9 @@ WHO: Final = (
     "I am KAME, a voice that answers at once. Right now I run without a language model, so I know sums, dates, units "
     "and places."
 )
+HOW: Final = (
+    "Two halves of me work side by side. One speaks as soon as you pause, the other finds the answer and hands it over."
+)
 
 _YOU = r"(?: today| doing| doing today| feeling| going| now| there| too)*"
 
@@ -81,6 +84,11 @@ _TALKS: Final = (
         "Kame is Japanese for turtle. I am a rather quick one.",
     ),
     _talk(
+        r"what is (?:this|this page|this thing|an oracle|the oracle)|"
+        r"how (?:does|do) (?:this|it|that|you) work|what is going on(?: here)?",
+        HOW,
+    ),
+    _talk(
         r"what (?:else )?can you do(?: for me)?|what you can do|what do you (?:know|do)|help(?: me)?|"
         r"what can i (?:ask|say)(?: you)?|"
         r"how can you help(?: me)?|what are you able to do|what should i ask(?: you)?|can you help me|i need help|"
@@ -105,7 +113,8 @@ _TALKS: Final = (
         "Yes, I can hear you.",
     ),
     _talk(
-        r"(?:what|which|how many) languages? (?:do|can) you (?:speak|understand)|do you speak english",
+        r"(?:what|which|how many) languages? (?:do|can) you (?:speak|understand)|"
+        r"(?:can|do) you (?:speak|understand) \w+",
         "I speak English.",
     ),
     _talk(
