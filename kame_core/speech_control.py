@@ -160,7 +160,7 @@ class UnspokenWatch:
             if out.oracle.candidate_id is None:
                 return False
             self._candidate_id, self._read_ms, self._settled = out.oracle.candidate_id, None, False
-        if out.speaking:
+        if out.speaking or out.oracle.spoken_chars:  # or it repeats what an older one has had said
             self._settled = True
         if self._settled or not answers or not out.oracle.finished:
             return False

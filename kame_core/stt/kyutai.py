@@ -34,6 +34,9 @@ class SlotRecognizer(Recognizer, Protocol):
     def attach(self, slot: int) -> None:
         """From now on this is the slot's recogniser; called once, before anything else."""
 
+    def hear_alone(self, alone: bool) -> None:
+        """Whether the front end's own model hears silence meanwhile. For any moment; repeating it changes nothing."""
+
 
 class KyutaiRecognizer:
     """One conversation's ear; see `Recognizer`. Opened by `KyutaiSpeechToText`; used on the loop only."""
@@ -48,10 +51,17 @@ class KyutaiRecognizer:
         self._speech = False
         self._flushed = False
         self._pushed_samples = 0
+        self._alone = False
 
     def attach(self, slot: int) -> None:
         """From now on this is the slot's recogniser."""
         self._slot = slot
+
+    def hear_alone(self, alone: bool) -> None:
+        """Whether the front end's own model hears silence meanwhile."""
+        if alone is not self._alone:
+            self._alone = alone
+            self._tell(partial(ConversationEar.hear_alone, alone=alone))
 
     def push(self, samples: Samples) -> None:
         """Speech is heard. Its sound is not needed: the slot has it already."""

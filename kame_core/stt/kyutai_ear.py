@@ -32,6 +32,8 @@ class ConversationEar:
     def __init__(self, words: WordStream, delay_steps: int) -> None:
         self._words = words
         self._delay_steps = delay_steps
+        self.alone = False
+        """The front end's own model hears silence meanwhile."""
         self._steps = 0
         self._utterance = 0
         self._listening = False
@@ -45,6 +47,10 @@ class ConversationEar:
         self._updates: deque[RecognizerUpdate] = deque(maxlen=_MOST_UNREAD)
 
     # --- what the recogniser says ---
+
+    def hear_alone(self, alone: bool) -> None:
+        """Whether the front end's own model hears silence from the next step on."""
+        self.alone = alone
 
     def listen(self) -> None:
         """Speech of an utterance begins; what was understood before is none of it."""

@@ -39,6 +39,16 @@ class SlotListener(Protocol):
     def close(self, slot: int) -> None:
         """End the conversation in a slot; idempotent."""
 
+    def for_model(self, codes: Tensor) -> Tensor:
+        """What the front end's own model is to hear of a frame: silence, where the recogniser hears alone.
+
+        Args:
+            codes: as for `hear`, which follows.
+
+        Returns:
+            As `codes`, which are not changed.
+        """
+
     def hear(self, codes: Tensor, spare_s: float) -> dict[int, tuple[RecognizerUpdate, ...]]:
         """One frame of all open slots.
 
@@ -83,6 +93,7 @@ class KyutaiListener:
         self._step_s = 0.0
         self._ears: dict[int, ConversationEar] = {}
         self._faults: dict[int, int] = {}
+        self._alone: set[int] = set()
         self._broken = False
         self._told: deque[tuple[int, Callable[[ConversationEar], None]]] = deque(
             maxlen=_WAITING_PER_SLOT * batch.capacity
@@ -112,8 +123,19 @@ class KyutaiListener:
     def close(self, slot: int) -> None:
         """End the conversation in a slot; idempotent."""
         self._take_notice()  # what is told later is told to the next conversation
+        self._alone.discard(slot)
         if self._ears.pop(slot, None) is not None:
             self._batch.close(slot)
+
+    def for_model(self, codes: Tensor) -> Tensor:
+        """What the front end's own model is to hear of a frame; see `SlotListener`."""
+        self._take_notice()
+        if not self._alone:
+            return codes
+        told = codes.clone()
+        for slot in self._alone:
+            told[slot] = self._batch.codes_of_silence[: codes.shape[1]]
+        return told
 
     def hear(self, codes: Tensor, spare_s: float) -> dict[int, tuple[RecognizerUpdate, ...]]:
         """One frame of all open slots; see `SlotListener`. Never raises: the front end can do without."""
@@ -169,6 +191,10 @@ class KyutaiListener:
             ear = self._ears.get(slot)
             if ear is not None:
                 what(ear)
+                if ear.alone:
+                    self._alone.add(slot)
+                else:
+                    self._alone.discard(slot)
 
     def _look_ahead(self, until_s: float) -> None:
         """Read to their end the utterances for which there is time. The others come nearer to it with every frame."""

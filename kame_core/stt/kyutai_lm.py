@@ -65,6 +65,8 @@ class SttBatch:
         self.codebooks: int = lm.n_q
         device = lm.device
         self._silence = silence[: self.codebooks].to(device)
+        self.codes_of_silence = silence[:, -1:].to(device)
+        """What long silence is encoded to, int64 [K, 1]."""
         self._pause_head = lm.extra_heads[_PAUSE_HEAD] if len(lm.extra_heads) > _PAUSE_HEAD else None
         self._open = torch.zeros(capacity, dtype=torch.bool)
         self._told: Tensor | None = None
@@ -82,7 +84,8 @@ class SttBatch:
         except torch.OutOfMemoryError as error:
             lm._stop_streaming()
             raise UnavailableError(
-                f"The GPU has no memory for speech-to-text in {capacity} conversations. Set fewer places."
+                f"The GPU has no memory for speech-to-text in {capacity} conversations. Set fewer places.",
+                code="out_of_memory",
             ) from error
         states = list(lm.get_streaming_state().values())
         self._caches = [state.kv_cache for state in states if isinstance(getattr(state, "kv_cache", None), RingKVCache)]
@@ -174,7 +177,7 @@ class SttBatch:
         self._run_only(self._open)
         for frame in range(frames):
             heard = min(max(frame - 1, 0), self._silence.shape[1] - 1)
-            self._stepped(self._silence[None, :, heard : heard + 1])
+            self._launch(self._silence[None, :, heard : heard + 1])
         prelude = _Prelude(
             [counter[0].clone() for counter in self._counters],
             [cache.cache[:, 0, :, :frames].clone() for cache in self._caches],
@@ -195,10 +198,13 @@ class SttBatch:
         with no_cuda_graph():  # a capture at this moment could meet other threads' work on the GPU
             self._lm.set_exec_mask(self._running)
 
-    def _stepped(self, codes: Tensor) -> SttStep:
+    def _launch(self, codes: Tensor) -> None:
         self._codes.copy_(codes.expand(self.capacity, -1, -1))
         with torch.no_grad():
             self._run()
+
+    def _stepped(self, codes: Tensor) -> SttStep:
+        self._launch(codes)
         rows = self._out.tolist()
         return SttStep(
             [int(row[0]) for row in rows],

@@ -78,7 +78,7 @@ class KyutaiModel:
             UnavailableError: there is no memory for so many slots.
         """
         self._require_codec(mimi)
-        silence = _codes_of_silence(mimi, self._lm.n_q)
+        silence = _codes_of_silence(mimi)
         batch = SttBatch(self._lm, capacity, silence, prefix_frames=self.config.prefix_frames, recorder=recorder)
         return KyutaiListener(batch, self._tokenizer, self.config.paddings, self.config.delay_frames)
 
@@ -123,11 +123,11 @@ def _split(tensor: Tensor, pieces: int) -> list[Tensor] | None:
     return None if tensor.shape[0] % pieces else list(tensor.chunk(pieces))
 
 
-def _codes_of_silence(mimi: MimiModel, codebooks: int) -> Tensor:
-    """What digital silence is encoded to from the first frame on, int64 [codebooks, frames]."""
+def _codes_of_silence(mimi: MimiModel) -> Tensor:
+    """What digital silence is encoded to from the first frame on, int64 [all codebooks, frames]."""
     device = next(mimi.parameters()).device
     before = mimi.num_codebooks
-    mimi.set_num_codebooks(codebooks)
+    mimi.set_num_codebooks(mimi.total_codebooks)
     try:
         with torch.no_grad(), no_cuda_graph(), mimi.streaming(1):
             frame = torch.zeros(1, 1, FRAME_SAMPLES, device=device)

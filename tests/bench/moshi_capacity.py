@@ -2,9 +2,10 @@
 slots that all talk, with random weights (their values change nothing about the time); beside it the one call of the
 published KAME server.
 
-    python -m tests.bench.moshi_capacity [--size full] [--device cuda] [--out docs/bench]
+    python -m tests.bench.moshi_capacity [--size full] [--device cuda] [--listener] [--out docs/bench]
 
-`full` is Moshi 7B with the oracle embedding, in 16 bit, and needs a GPU; `reduced` shows on any CPU that it works.
+`full` is Moshi 7B with the oracle embedding, in 16 bit, and needs a GPU; `reduced` shows on any CPU that it works. With
+`--listener` all is measured once more with Kyutai's speech-to-text on the same codes.
 """
 
 import argparse
@@ -37,12 +38,16 @@ from kame_core.frontend.moshi.load import dtype_for
 from kame_core.frontend.moshi.oracle_lm import OracleLM, build_oracle_lm
 from kame_core.frontend.moshi.packed_cpu import pack_for_cpu
 from kame_core.frontend.moshi.tokenizer import MoshiTokenizer
+from kame_core.stt.kyutai_files import KyutaiConfig, parse_kyutai_config
+from kame_core.stt.kyutai_listener import KyutaiListener
+from kame_core.stt.kyutai_lm import SttBatch
 from tests.bench.moshi_reference import reference_talk
+from tests.support import tiny_kyutai
 from tests.support.tiny_moshi import LM, SENTENCES, build_mimi, build_tokenizer
 
 mpl.use("Agg")
 
-SLOTS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 80, 96, 112, 128)
+SLOTS = {"full": (1, 2, 4, 8, 16, 24, 32, 48, 64, 80, 96, 112, 128), "reduced": (1, 2, 4, 8, 16, 32, 64)}
 TICK_MS = 1000 * FRAME_S
 WARM_UP_TICKS = 8
 TICKS = {"full": 250, "reduced": 40}
@@ -51,6 +56,20 @@ HOPELESS_MS = 4 * TICK_MS
 ORACLE = " ".join(SENTENCES)
 Sound = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 REDUCED: Mapping[str, Any] = {**LM, "dim": 256, "num_heads": 4, "num_layers": 4, "context": 250, "depformer_dim": 128}
+HEARING: Mapping[str, Mapping[str, Any]] = {
+    "full": {**tiny_kyutai.PUBLISHED, **tiny_kyutai.STT_1B},
+    "reduced": {
+        **tiny_kyutai.LM,
+        "dim": 128,
+        "num_heads": 4,
+        "num_layers": 2,
+        "context": 75,
+        "tokenizer_name": "tokenizer.model",
+        "stt_config": {"audio_delay_seconds": 0.5},
+    },
+}
+MakeListener = Callable[[int], KyutaiListener]
+"""For so many slots."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +113,34 @@ def checkpoint(size: str, device: torch.device) -> LoadedCheckpoint:
         return LoadedCheckpoint(config, lm, mimi, MoshiTokenizer(path), trained_for_oracle=True)
 
 
-def measure(model: LoadedCheckpoint, slots: int, guidance: Guidance, ticks: int) -> Outcome:
-    """All slots talk and read, back to back."""
+def random_listener(model: LoadedCheckpoint, size: str) -> MakeListener:
+    """Speech-to-text with random weights, on the model's codes."""
+    config: KyutaiConfig = parse_kyutai_config(json.dumps(dict(HEARING[size])))
     device = model.lm.device
-    engine = MoshiEngine(model, slots, guidance=guidance)
+    lm = build_oracle_lm(config.lm, device=device, dtype=dtype_for(device), oracle=False)
+    for parameter in lm.parameters():
+        parameter.requires_grad_(False)
+    silence = torch.zeros(lm.n_q, 1, dtype=torch.long)
+
+    def make(slots: int) -> KyutaiListener:
+        batch = SttBatch(lm, slots, silence, prefix_frames=config.prefix_frames)
+        return KyutaiListener(batch, model.tokenizer, config.paddings, config.delay_frames)
+
+    return make
+
+
+def measure(
+    model: LoadedCheckpoint, slots: int, guidance: Guidance, ticks: int, listener: MakeListener | None = None
+) -> Outcome:
+    """All slots talk and read, back to back, and are listened to where there is a listener."""
+    device = model.lm.device
+    ears = None if listener is None else listener(slots)
+    try:
+        engine = MoshiEngine(model, slots, guidance=guidance, listener=ears)
+    except BaseException:
+        if ears is not None:
+            ears.shutdown()
+        raise
     try:
         for slot in range(slots):
             engine.open(slot, SlotOptions(seed=slot))
@@ -126,13 +169,17 @@ def measure_reference(model: LoadedCheckpoint, ticks: int) -> Outcome:
 
 
 def timed(tick: Callable[[Sound], object], slots: int, ticks: int, device: torch.device) -> Outcome:
-    """Ticks back to back, each with a frame of noise for every slot, float32 [slots, 1920]."""
+    """Ticks back to back, each with a frame of noise for every slot, float32 [slots, 1920].
+
+    On one thread of a CPU its own time counts, not what other programs take meanwhile.
+    """
+    now_s = time.thread_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
     sound = np.random.default_rng(0).normal(0, 0.05, (4, slots, FRAME_SAMPLES)).astype(np.float32)
     took_ms = []
     for number in range(WARM_UP_TICKS + ticks):
-        begun_s = time.perf_counter()
+        begun_s = now_s()
         tick(sound[number % 4])
-        took_ms.append(1000 * (time.perf_counter() - begun_s))
+        took_ms.append(1000 * (now_s() - begun_s))
     p50, p95, p99 = np.percentile(took_ms[WARM_UP_TICKS:], (50, 95, 99))
     if device.type == "cuda":
         memory = torch.cuda.memory_reserved(device)
@@ -141,12 +188,14 @@ def timed(tick: Callable[[Sound], object], slots: int, ticks: int, device: torch
     return Outcome(slots, float(p50), float(p95), float(p99), memory / 1e9)
 
 
-def climb(model: LoadedCheckpoint, guidance: Guidance, ticks: int) -> list[Outcome]:
+def climb(
+    model: LoadedCheckpoint, guidance: Guidance, size: str, listener: MakeListener | None = None
+) -> list[Outcome]:
     """More and more slots, until memory or patience ends."""
     outcomes: list[Outcome] = []
-    for slots in SLOTS:
+    for slots in SLOTS[size]:
         try:
-            outcome = measure(model, slots, guidance, ticks)
+            outcome = measure(model, slots, guidance, TICKS[size], listener)
         except UnavailableError as error:
             print(f"{slots} slots: {error.user_message}")
             break
@@ -161,12 +210,15 @@ def machine_of(device: torch.device) -> str:
     """For the report."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
-    return f"a CPU ({platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} cores)"
+    threads = torch.get_num_threads()
+    cores = f"{threads} of {os.cpu_count()} cores, whose own time is counted" if threads == 1 else f"{threads} cores"
+    return f"a CPU ({platform.machine()}, {cores})"
 
 
 REPORT = """# Calls on the moshi front end
 
-Made on {today} by `python -m tests.bench.moshi_capacity --size {size}`, on {machine}, PyTorch {torch}, {dtype}.
+Made on {today} by `python -m tests.bench.moshi_capacity --size {size}`,
+on {machine}, PyTorch {torch}, {dtype}.
 {model}
 Weights are random; every slot hears noise, reads an oracle and speaks. A tick is Mimi's encoder, one step of the
 language model and Mimi's decoder for all slots, timed back to back over {ticks} ticks; a frame lasts 80 ms.
@@ -180,9 +232,22 @@ language model and Mimi's decoder for all slots, timed back to back over {ticks}
 The first row is one call as the published KAME server computes it, with the same weights and sound on the same machine:
 Mimi with a batch of one, moshi's own generator with one oracle token a step, Mimi again and the sound fetched, all in
 series. Its median tick takes {times} times as long as ours of one slot.
-
+{hearing}
 ![Time of a tick over the number of slots](moshi-capacity.svg)
 """
+HEARING_REPORT = """
+## With speech-to-text on the same codes
+
+Kyutai's ({ears}; random weights) listens to all slots. Its step is part of the tick; the last words of an utterance are
+written with what is then left of it.
+
+**{answer}**
+
+| slots | p50 | p95 | p99 | memory | in real time |
+|---|---|---|---|---|---|
+{rows}
+"""
+EARS = {"full": "the one for English and French, 1 B parameters", "reduced": "of reduced size, dim 128, 2 layers"}
 MODELS = {
     "full": "Moshi 7B with KAME's oracle embedding, and Mimi.",
     "reduced": "A model of reduced size (dim 256, 4 layers; a Mimi of 0.1 M parameters): this shows that the benchmark "
@@ -196,9 +261,24 @@ def table_row(one: Outcome, name: str = "") -> str:
     return f"| {name or one.slots} | {times} | {one.memory_gb:.1f} GB | {'yes' if one.in_real_time else 'no'} |"
 
 
-def report(reference: Outcome, outcomes: list[Outcome], size: str, device: torch.device, folder: Path) -> None:
-    """Write table, plot and raw figures."""
+def answer_of(outcomes: list[Outcome]) -> str:
+    """In a sentence."""
     best = max((outcome.slots for outcome in outcomes if outcome.in_real_time), default=0)
+    return f"Largest number of slots with p99 below 80 ms: {best or 'none'}."
+
+
+def report(
+    reference: Outcome,
+    outcomes: list[Outcome],
+    heard: list[Outcome],
+    size: str,
+    device: torch.device,
+    folder: Path,
+) -> None:
+    """Write table, plot and raw figures; `heard` is with a listener, empty where that was not measured."""
+    hearing = ""
+    if heard:
+        hearing = HEARING_REPORT.format(ears=EARS[size], answer=answer_of(heard), rows="\n".join(map(table_row, heard)))
     rows = [table_row(reference, "the reference's 1"), *map(table_row, outcomes)]
     ones = [one.p50_ms for one in outcomes if one.slots == 1]
     times = f"{reference.p50_ms / ones[0]:.2f}" if ones else "?"
@@ -206,23 +286,28 @@ def report(reference: Outcome, outcomes: list[Outcome], size: str, device: torch
     (folder / "moshi-capacity.md").write_text(
         REPORT.format(
             today=date.today().isoformat(),
-            size=size,
+            size=f"{size} --listener" if heard else size,
             machine=machine_of(device),
             torch=torch.__version__.split("+")[0],
             dtype=str(dtype_for(device)).removeprefix("torch."),
             model=MODELS[size],
             ticks=TICKS[size],
-            answer=f"Largest number of slots with p99 below 80 ms: {best or 'none'}.",
+            answer=answer_of(outcomes),
             rows="\n".join(rows),
+            hearing=hearing,
             times=times,
         )
     )
-    figures = {"reference": asdict(reference), "slots": [asdict(one) for one in outcomes]}
+    figures = {
+        "reference": asdict(reference),
+        "slots": [asdict(one) for one in outcomes],
+        "with_listener": [asdict(one) for one in heard],
+    }
     (folder / "moshi-capacity.json").write_text(json.dumps(figures, indent=1) + "\n")
-    plot(outcomes, folder / "moshi-capacity.svg")
+    plot(outcomes, heard, folder / "moshi-capacity.svg")
 
 
-def plot(outcomes: list[Outcome], path: Path) -> None:
+def plot(outcomes: list[Outcome], heard: list[Outcome], path: Path) -> None:
     """Percentiles over slots."""
     from matplotlib import pyplot as plt
 
@@ -231,6 +316,9 @@ def plot(outcomes: list[Outcome], path: Path) -> None:
     slots = [one.slots for one in outcomes]
     for name, colour in (("p50_ms", "#2b6cb0"), ("p95_ms", "#dd6b20"), ("p99_ms", "#c53030")):
         axes.plot(slots, [getattr(one, name) for one in outcomes], marker="o", color=colour, label=name[:3])
+    if heard:
+        p99_ms = [one.p99_ms for one in heard]
+        axes.plot([one.slots for one in heard], p99_ms, marker="x", color="#742a2a", label="p99 with speech-to-text")
     axes.axhline(TICK_MS, color="#888", linewidth=1, linestyle="--", label="one frame")
     axes.set_xlabel("slots")
     axes.set_ylabel("time of a tick, ms")
@@ -247,6 +335,7 @@ def main() -> None:
     parser.add_argument("--size", choices=("full", "reduced"), default=None, help="default: full on a GPU")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--guidance", choices=list(GuidanceMode), default=GuidanceMode.OFF, type=GuidanceMode)
+    parser.add_argument("--listener", action="store_true", help="also with speech-to-text on the same codes")
     parser.add_argument("--out", type=Path, default=Path("docs/bench"))
     options = parser.parse_args()
     device = torch.device(options.device)
@@ -258,7 +347,12 @@ def main() -> None:
     print(f"the reference: p50 {reference.p50_ms:6.1f}  p95 {reference.p95_ms:6.1f}  p99 {reference.p99_ms:6.1f} ms")
     if device.type == "cpu":
         pack_for_cpu(model.mimi)
-    report(reference, climb(model, Guidance(options.guidance), TICKS[size]), size, device, options.out)
+    guidance = Guidance(options.guidance)
+    outcomes, heard = climb(model, guidance, size), []
+    if options.listener:
+        print("with speech-to-text on the same codes:")
+        heard = climb(model, guidance, size, random_listener(model, size))
+    report(reference, outcomes, heard, size, device, options.out)
 
 
 if __name__ == "__main__":

@@ -3,28 +3,33 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import torch
+from huggingface_hub import constants
 
 from app.__main__ import EXIT_BAD_SETTINGS, main
+from app.doctor import examine
 from app.engines import EngineRoom, PartState
 from app.loaders import Loaders
+from kame_core import hub_download
 from kame_core.audio import level_dbfs
 from kame_core.clock import RealClock
 from kame_core.errors import UnavailableError
 from kame_core.frontend.host import LocalHost
 from tests.support.openai_server import Messages, OpenAIServer
+from tests.support.range_hub import RangeHub
 from tests.support.rtc_client import CallRefusedError, RtcClient
 from tests.support.scripted_ear import ScriptedEar
 from tests.support.scripted_stt import ScriptedSpeechToText
-from tests.support.server import RunningServer, make_settings, running_server
+from tests.support.server import NoEngines, RunningServer, make_settings, running_server
 from tests.support.speech import say
-from tests.support.tiny_moshi import WEIGHTS, Variant, build_moshi
+from tests.support.tiny_moshi import MIMI_CONFIG, WEIGHTS, Variant, build_moshi
 
 KAME = Path(__file__).parents[1] / "assets" / "tiny_kame"
 ANSWERS = {
@@ -33,14 +38,6 @@ ANSWERS = {
     "france": "Paris.",
     "story": "It was the best of times, it was the worst of times, and the fox was in the market.",
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def answer(messages: Messages) -> str:
@@ -90,13 +87,25 @@ async def all_over(server: RunningServer) -> None:
             await asyncio.sleep(0.02)
 
 
-def poison(server: RunningServer, slot: int) -> None:
-    """Make a slot's numbers not finite."""
+def engine_of(server: RunningServer) -> Any:
     host = server.room.require().frontend
     assert isinstance(host, LocalHost)
-    engine: Any = host._ticker._batch._engine  # type: ignore[attr-defined]
-    for cache in engine._lm._caches:
+    return host._ticker._batch._engine  # type: ignore[attr-defined]
+
+
+def poison(server: RunningServer, slot: int) -> None:
+    """Make a slot's numbers not finite."""
+    for cache in engine_of(server)._lm._caches:
         cache.cache[:, slot] = torch.nan
+
+
+async def refusal(server: RunningServer) -> str:
+    """Why a call is not taken."""
+    async with RtcClient() as client:
+        with pytest.raises(CallRefusedError) as refused:
+            await client.connect_http(server.base_url)
+    assert refused.value.status == 503
+    return refused.value.body
 
 
 async def test_two_calls_say_what_the_llm_wrote_for_them_and_one_outlives_the_others_failure() -> None:
@@ -108,10 +117,7 @@ async def test_two_calls_say_what_the_llm_wrote_for_them_and_one_outlives_the_ot
             await asyncio.gather(one.connect_http(server.base_url), two.connect_http(server.base_url))
             ask(one, "How long does the moon take?")
             ask(two, "Which colour do you like?")
-            async with RtcClient() as third:
-                with pytest.raises(CallRefusedError) as refused:
-                    await third.connect_http(server.base_url)
-                assert refused.value.status == 503
+            assert "server_full" in await refusal(server)
             responses = await asyncio.gather(done(one), done(two))
             assert [response["status"] for response in responses] == ["completed", "completed"]
             assert said(one) == ANSWERS["moon"]
@@ -176,6 +182,74 @@ async def test_cancelling_silences_it_at_once() -> None:
 # --- what is wrong is said ---
 
 
+async def test_what_a_slot_or_time_is_lacking_for_is_refused_and_the_others_talk_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(slot: int) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    async with talking(2) as server, RtcClient() as client:
+        await client.connect_http(server.base_url)
+        engine = engine_of(server)
+        with monkeypatch.context() as patch:
+            patch.setattr(engine._mimi, "open", full)
+            assert "There is no memory for one more call" in await refusal(server)
+        with monkeypatch.context() as patch:
+            patch.setattr(type(engine), "_too_slow", property(lambda self: True))
+            assert "does not keep up with the calls it has" in await refusal(server)
+        ask(client, "Which colour do you like?")
+        await done(client)
+        assert said(client) == ANSWERS["colour"]
+
+
+class OnlyFrontend(NoEngines):
+    """The front end as it is loaded for real, and nothing beside it."""
+
+    load_frontend = Loaders.load_frontend
+
+
+async def load_and_look(place: str, state: str, says: str) -> None:
+    """What the server says of its front end to machines, and the doctor to a person."""
+    settings: dict[str, Any] = {"frontend": "moshi", "moshi_device": "cpu", "moshi_slots": 1, "moshi_weights": place}
+    async with (
+        running_server(loaders=OnlyFrontend(), **settings) as server,
+        aiohttp.ClientSession() as http,
+        http.get(server.url("/readyz")) as response,
+    ):
+        assert response.status == 503
+        parts = (await response.json())["parts"]
+    (part,) = [part for part in parts if part["name"] == "frontend"]
+    assert part["state"] == state
+    assert says in part["note"]
+    findings = await examine(make_settings(**settings), RealClock(), OnlyFrontend())
+    (finding,) = [finding for finding in findings if finding.title == part["title"]]
+    assert finding.fine is (state == "ready")
+    assert says in finding.text
+
+
+async def test_a_download_broken_half_way_is_said_and_goes_on_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(hub_download, "_RETRY_WAIT_S", 0.01)
+    size = (KAME / WEIGHTS).stat().st_size
+    async with RangeHub(KAME, "someone/tiny-kame", breaks_after_bytes={WEIGHTS: size // 2}) as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        resolve = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", resolve)
+        await load_and_look("someone/tiny-kame", "failed", "has arrived is kept")
+        hub.breaks_after_bytes.clear()
+        await load_and_look("someone/tiny-kame", "ready", "1 calls at once")
+        assert hub.sent_bytes[WEIGHTS] == size
+
+
+async def test_memory_too_small_for_the_model_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "meminfo"
+    info.write_text("MemAvailable:    100 kB\n")
+    monkeypatch.setattr("kame_core.frontend.moshi.checkpoint._MEMORY_INFO", info)
+    await load_and_look(str(KAME), "failed", "GB are free. End what else uses that memory")
+
+
 async def load_frontend(**settings: Any) -> str:
     room = EngineRoom(make_settings(frontend="moshi", moshi_device="cpu", **settings), RealClock())
     try:
@@ -226,6 +300,10 @@ def test_doctor_checks_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert code == 1
     assert "does not fit the checkpoint's configuration" in text
     assert "[" in text
+    (wide / MIMI_CONFIG).write_text((wide / MIMI_CONFIG).read_text().replace("24000", "16000"))
+    code, text = doctor(wide, capsys)
+    assert code == 1
+    assert f"{MIMI_CONFIG} says sample_rate = 16000, but sound here has sample_rate = 24000" in text
     code, text = doctor(tmp_path / "nothing", capsys)
     assert code == 1
     assert "There is no checkpoint" in text

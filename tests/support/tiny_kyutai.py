@@ -60,6 +60,44 @@ LM: Mapping[str, Any] = {
 }
 
 
+PUBLISHED: Mapping[str, Any] = {
+    "card": 2048,
+    "n_q": 32,
+    "dep_q": 0,
+    "delays": [0] * 33,
+    "dim": 2048,
+    "hidden_scale": 4.125,
+    "causal": True,
+    "layer_scale": None,
+    "max_period": 100_000.0,
+    "gating": "silu",
+    "norm": "rms_norm_f32",
+    "positional_embedding": "rope",
+    "depformer_dim": 1024,
+    "depformer_num_heads": 16,
+    "depformer_num_layers": 6,
+    "depformer_dim_feedforward": None,
+    "depformer_multi_linear": True,
+    "depformer_pos_emb": "none",
+    "depformer_weights_per_step": True,
+    "conditioners": {},
+    "cross_attention": False,
+    "model_type": "stt",
+}
+"""What the configurations of Kyutai's two models have in common."""
+STT_1B: Mapping[str, Any] = {
+    "text_card": 8000,
+    "num_heads": 16,
+    "num_layers": 16,
+    "context": 750,
+    "extra_heads_num_heads": 4,
+    "extra_heads_dim": 6,
+    "tokenizer_name": "tokenizer_en_fr_audio_8000.model",
+    "stt_config": {"audio_delay_seconds": 0.5, "audio_silence_prefix_seconds": 0.0},
+}
+"""What kyutai/stt-1b-en_fr-candle has beside it."""
+
+
 def build_kyutai(
     folder: Path,
     mimi: MimiModel | None = None,

@@ -1,7 +1,8 @@
 """Speech-to-text inside the moshi front end: one codec pass for both, and whole conversations on it."""
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from kame_core.frontend.base import SlotInput, SlotOptions, SlotOutput
 from kame_core.frontend.host import LocalHost
 from kame_core.frontend.moshi.checkpoint import LoadedCheckpoint
 from kame_core.frontend.moshi.engine import MoshiEngine
+from kame_core.frontend.moshi.generation import StepResult
 from kame_core.frontend.moshi.sampling import GREEDY
-from kame_core.options import ConversationOptions
+from kame_core.options import ConversationOptions, Mode
 from kame_core.registry import ConversationRegistry
 from kame_core.stt.base import RecognizerUpdate
 from kame_core.stt.kyutai import KyutaiRecognizer, KyutaiSpeechToText
@@ -111,6 +113,8 @@ class Room:
     chat: ScriptedChatModel = field(default_factory=ScriptedChatModel)
     codes: list[list[int]] = field(default_factory=list)
     """First codebook of all slots, tick by tick."""
+    told: list[list[int]] = field(default_factory=list)
+    """The same of what the front end's own model hears."""
 
     def run(self, scene: "Scene") -> None:
         run_virtual(lambda clock: self._main(clock, scene))
@@ -124,7 +128,14 @@ class Room:
             return hear(codes, 10.0)  # as on a machine with time to spare
 
         listener.hear = overhear  # type: ignore[method-assign]
-        engine = MoshiEngine(self.moshi, 2, listener=listener)
+        engine = MoshiEngine(self.moshi, 2, listener=listener, now_s=clock.now)
+        step = engine._lm.step
+
+        def note(codes: Tensor, oracle: Sequence[int] | Tensor) -> StepResult:
+            self.told.append(codes[:, 0, 0].tolist())
+            return step(codes, oracle)
+
+        engine._lm.step = note  # type: ignore[method-assign]
         host = LocalHost.inline(engine, clock)
         engines = Engines(host, self.stt, SileroModel(), self.chat, clock, InlineWorkers())
         try:
@@ -205,7 +216,33 @@ class TwoTurns(Scene):
         assert studio.all(ResponseStarted)
 
 
-@pytest.mark.parametrize("scene", [OneQuestion(), TwoAtOnce(), TwoTurns()], ids=lambda scene: type(scene).__name__)
+class ByHand(Scene):
+    """Push to talk: the model is deaf but for what it is told; in `direct` mode, which tells it nothing, it hears."""
+
+    async def __call__(self, room: Room, registry: ConversationRegistry, clock: VirtualClock) -> None:
+        by_hand = ConversationOptions(turn_detection=None)
+        studio = Studio(await registry.open(by_hand), registry, clock)
+        beside = Studio(await registry.open(ConversationOptions()), registry, clock)
+        sounds = [say("and of spain"), say("what is the capital of france")]
+        await asyncio.gather(studio.say(sounds[0]), beside.say(sounds[0]))
+        await asyncio.gather(studio.listen(1.0), beside.listen(1.0))
+        studio.conversation.clear_input()  # the button was never pressed
+        room.codes.clear()
+        await studio.say(sounds[1])
+        await studio.listen(1.0)
+        studio.conversation.commit_input()
+        await studio.listen(0.5)
+        assert studio.one(FinalTranscript).text == room.words(0)
+        assert [any(codes) for codes in zip(*room.told, strict=True)] == [False, True]
+        studio.conversation.set_options(replace(by_hand, mode=Mode.DIRECT))
+        room.told.clear()
+        await studio.say(sounds[1])
+        assert any(codes[0] for codes in room.told)
+
+
+@pytest.mark.parametrize(
+    "scene", [OneQuestion(), TwoAtOnce(), TwoTurns(), ByHand()], ids=lambda scene: type(scene).__name__
+)
 def test_a_conversation_is_understood_by_what_its_front_end_hears(
     moshi: LoadedCheckpoint, stt: KyutaiSpeechToText, scene: Scene
 ) -> None:

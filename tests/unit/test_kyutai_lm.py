@@ -12,7 +12,7 @@ from torch import Tensor
 from kame_core.frontend.moshi.oracle_lm import OracleLM
 from kame_core.frontend.moshi.step_graph import StepRecorder
 from kame_core.stt.kyutai_lm import SttBatch, SttStep
-from tests.support.recorded_step import record_step
+from tests.support.recorded_step import SameWork, record_step
 from tests.support.tiny_kyutai import CODEBOOKS, CONTEXT, DELAY, build_listening_lm, build_random_lm
 from tests.support.tiny_moshi import CODEBOOK_SIZE
 
@@ -128,6 +128,13 @@ def test_looking_ahead_leaves_no_trace(recorder: StepRecorder | None) -> None:
     # before the cache has gone round, while it does, and long after
     looks = [0, 3, 12, 13, CONTEXT - 5, CONTEXT - 1, CONTEXT, CONTEXT + 1, 2 * CONTEXT, 55, 69]
     assert listen(batch, Place(talks[0], 0), Place(talks[1], 2, 4), looks=looks) == alone
+
+
+def test_every_step_is_the_same_work_on_the_same_memory() -> None:
+    same = SameWork()
+    batch = SttBatch(build_random_lm(), 3, SILENCE, recorder=same)
+    listen(batch, Place(sound(1, CONTEXT + 6), 0), Place(sound(2, 9), 2, 4), Place(sound(3, 9), 2, 15), looks=[3, 20])
+    assert same.steps > CONTEXT + 6 + 2 * 7
 
 
 @pytest.mark.parametrize("steps", [3, CONTEXT - 2, 2 * CONTEXT + 3])

@@ -16,7 +16,7 @@ from kame_core.frontend.moshi.load import MoshiOptions, load_moshi
 from kame_core.frontend.moshi.oracle_lm import build_oracle_lm
 from kame_core.stt.kyutai import KyutaiSpeechToText
 from kame_core.stt.kyutai_files import parse_kyutai_config
-from tests.support.tiny_kyutai import DELAY, MIMI, TOKENIZER, WEIGHTS, build_kyutai, loaded
+from tests.support.tiny_kyutai import DELAY, MIMI, PUBLISHED, STT_1B, TOKENIZER, WEIGHTS, build_kyutai, loaded
 from tests.support.tiny_moshi import build_mimi, build_moshi, build_tokenizer, load_tiny_moshi
 
 
@@ -59,50 +59,10 @@ def test_a_model_tells_what_it_is(folders: tuple[Path, Path]) -> None:
     assert model.config.delay_frames == DELAY
 
 
-PUBLISHED: dict[str, Any] = {
-    "card": 2048,
-    "n_q": 32,
-    "dep_q": 0,
-    "delays": [0] * 33,
-    "dim": 2048,
-    "hidden_scale": 4.125,
-    "causal": True,
-    "layer_scale": None,
-    "max_period": 100_000.0,
-    "gating": "silu",
-    "norm": "rms_norm_f32",
-    "positional_embedding": "rope",
-    "depformer_dim": 1024,
-    "depformer_num_heads": 16,
-    "depformer_num_layers": 6,
-    "depformer_dim_feedforward": None,
-    "depformer_multi_linear": True,
-    "depformer_pos_emb": "none",
-    "depformer_weights_per_step": True,
-    "conditioners": {},
-    "cross_attention": False,
-    "model_type": "stt",
-}
-"""What the configurations of Kyutai's two models have in common."""
-
-
 @pytest.mark.parametrize(
     ("own", "tensors", "delay_frames"),
     [
-        (
-            {
-                "text_card": 8000,
-                "num_heads": 16,
-                "num_layers": 16,
-                "context": 750,
-                "extra_heads_num_heads": 4,
-                "extra_heads_dim": 6,
-                "tokenizer_name": "tokenizer_en_fr_audio_8000.model",
-                "stt_config": {"audio_delay_seconds": 0.5, "audio_silence_prefix_seconds": 0.0},
-            },
-            135,
-            6,
-        ),
+        (STT_1B, 135, 6),
         (
             {
                 "text_card": 4000,

@@ -6,7 +6,6 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +41,6 @@ from tests.support.tiny_moshi import (
 REPOSITORY = "someone/tiny-kame"
 CODES = torch.randint(0, 256, (2, 5, 10), generator=torch.Generator().manual_seed(1))
 ORACLE = torch.randint(4, 257, (2, 1, 10), generator=torch.Generator().manual_seed(2))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from kame_core.audio import FRAME_SAMPLES, level_dbfs
+from kame_core.backend.base import ChatRequest
 from kame_core.errors import ChatModelError
 from kame_core.events import (
+    CandidateAdopted,
     CandidateFinished,
     Ducked,
     FinalTranscript,
@@ -30,6 +32,7 @@ from tests.support.moshi_studio import QUESTION, Noted, load_tiny_kame, talk, te
 from tests.support.speech import say
 from tests.support.studio import Studio
 
+ANSWER = "Five, and that is so in all of the lands."
 NOISE = np.random.default_rng(1).uniform(-1, 1, FRAME_SAMPLES).astype(np.float32)
 
 
@@ -84,14 +87,20 @@ def test_a_question_is_answered_and_the_turn_closes_with_silence(engine: MoshiEn
         await studio.say(say(QUESTION))
         ended = await studio.listen_until(ResponseEnded)
         assert ended.status == "completed"
-        assert ended.text == "Five, of course."
+        assert ended.text == ANSWER
+        assert text_of(studio.events) == f" {ANSWER}"  # by one candidate after the other
+        assert len(studio.all(CandidateAdopted)) > 1
         timing = studio.one(TurnTiming)
         assert timing.first_oracle_audio_ms is not None
         assert timing.asked_ms is not None
         history = [(item.role, item.text) for item in studio.conversation.transcript.items()]
-        assert history == [("user", QUESTION), ("assistant", "Five, of course.")]
+        assert history == [("user", QUESTION), ("assistant", ANSWER)]
 
-    talk(engine, scene, ScriptedChatModel(Answer("Five, of course.")))
+    def answer(request: ChatRequest) -> Answer:
+        whole = request.messages[-1].content == QUESTION
+        return Answer(ANSWER, first_token_delay_s=1.0 if whole else 0.1)  # it comes when the same is already being said
+
+    talk(engine, scene, ScriptedChatModel(answer))
 
 
 def test_words_that_come_late_are_said_though_the_turn_had_closed(engine: MoshiEngine) -> None:
@@ -187,9 +196,9 @@ def test_words_over_the_answer_take_its_place(engine: MoshiEngine) -> None:
         while not text_of(studio.events).endswith("Paris."):
             await studio.listen(0.2)
         assert not text_of(studio.events).startswith(f" {LONG}")
-        assert chat.calls[-1].text == "what is the capital of france"
+        assert chat.calls[-1].text.splitlines()[-1] == "what is the capital of france"
 
-    LONG = "Five, and that is so in all of the lands that we know of."  # noqa: N806
+    LONG = "Five, and that is so in all of the lands, and it was so in the best of times, as it is now."  # noqa: N806
     chat = ScriptedChatModel(lambda request: Answer("Paris." if "capital" in request.messages[-1].content else LONG))
     talk(engine, scene, chat, heard=(QUESTION, "what is the capital of france"))
 
@@ -214,7 +223,8 @@ def test_babble_before_guidance_is_held_back_where_asked_for(kame: LoadedCheckpo
         return text_of(studio.events)
 
     options = ConversationOptions(speech_control=control)
-    said = talk(Restless(kame, 1, sampling=GREEDY), scene, ScriptedChatModel(Answer("Five.")), options)
+    chat = ScriptedChatModel(Answer("Five.", first_token_delay_s=0.8))
+    said = talk(Restless(kame, 1, sampling=GREEDY), scene, chat, options)
     assert "Five." in said
     assert ("um" in said.partition("Five.")[0]) is not control.wait_for_guidance
 

@@ -3,12 +3,13 @@
 import gc
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from kame_core.audio import FRAME_SAMPLES, Samples, level_dbfs, silence
 from kame_core.errors import CapacityError, UnavailableError
@@ -16,6 +17,7 @@ from kame_core.frontend.base import (
     OracleAdopt,
     OracleClear,
     OracleFinish,
+    OracleProgress,
     OracleText,
     OracleUpdate,
     SlotInput,
@@ -29,6 +31,7 @@ from kame_core.frontend.moshi.engine import MoshiEngine
 from kame_core.frontend.moshi.files import locate_checkpoint
 from kame_core.frontend.moshi.generation import Guidance, GuidanceMode
 from kame_core.frontend.moshi.load import MoshiOptions, device_of, load_moshi, sampling_of, slot_bytes
+from kame_core.frontend.moshi.mimi import MimiBatch
 from kame_core.frontend.moshi.oracle_lm import NO_ORACLE_ID
 from kame_core.frontend.moshi.sampling import GREEDY
 from kame_core.frontend.moshi.utterances import MOST_WORDS, UtteranceCursor
@@ -43,14 +46,6 @@ LONG = (
 OPTIONS = SlotOptions(seed=1)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def loaded(folder: Path, *, clone_oracle: bool = False) -> LoadedCheckpoint:
     files = locate_checkpoint(str(folder))
     assert files is not None
@@ -62,9 +57,24 @@ def kame() -> LoadedCheckpoint:
     return loaded(FOLDER)
 
 
+@dataclass
+class Watch:
+    """Time that passes when the test says so: a busy machine is no slow model."""
+
+    now_s: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 @pytest.fixture
-def engine(kame: LoadedCheckpoint) -> Iterator[MoshiEngine]:
-    made = MoshiEngine(kame, 2, sampling=GREEDY)
+def watch() -> Watch:
+    return Watch()
+
+
+@pytest.fixture
+def engine(kame: LoadedCheckpoint, watch: Watch) -> Iterator[MoshiEngine]:
+    made = MoshiEngine(kame, 2, sampling=GREEDY, now_s=watch)
     yield made
     made.shutdown()
 
@@ -226,10 +236,18 @@ def test_no_memory_for_a_slot_refuses_that_call_only(engine: MoshiEngine, monkey
     assert len(run(engine, [0, 1], 1)) == 2
 
 
-def test_a_model_that_does_not_keep_up_takes_no_more_calls(engine: MoshiEngine) -> None:
+def test_a_model_that_does_not_keep_up_takes_no_more_calls(
+    engine: MoshiEngine, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = engine._mimi.decode
+
+    def slow(codes: Tensor, slots: Sequence[int] | None = None) -> Tensor:
+        watch.now_s += 0.1
+        return decode(codes, slots)
+
+    monkeypatch.setattr(engine._mimi, "decode", slow)
     engine.open(0, OPTIONS)
-    run(engine, [0], 3)
-    engine._step_s.extend([0.2] * 50)
+    run(engine, [0], 30)
     with pytest.raises(CapacityError, match="does not keep up"):
         engine.open(1, OPTIONS)
     engine.close(0)
@@ -279,6 +297,37 @@ async def test_without_a_number_slots_are_taken_away_until_a_step_is_short_enoug
     asked = await load_moshi(MoshiOptions(str(FOLDER), "cpu", slots=3), lambda _: None, 60)
     assert asked.host.capacity == 3
     await asked.host.aclose()
+
+
+@pytest.mark.parametrize("part", [MimiBatch, MoshiEngine])
+async def test_where_memory_ends_there_are_fewer_slots(
+    monkeypatch: pytest.MonkeyPatch, part: type[MimiBatch | MoshiEngine]
+) -> None:
+    """In making room for conversations, or in the first step; a number that was asked for is not lowered."""
+    name = "_warm_up" if part is MimiBatch else "warm_up"
+    plain = getattr(part, name)
+
+    def limited(made: MimiBatch | MoshiEngine) -> object:
+        if made.capacity > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return plain(made)
+
+    monkeypatch.setattr(part, name, limited)
+    moshi = await load_moshi(MoshiOptions(str(FOLDER), "cpu"), lambda _: None, 60)
+    assert moshi.host.capacity == 1
+    await moshi.host.aclose()
+    with pytest.raises(UnavailableError, match=r"no memory for .* 3 conversations") as caught:
+        await load_moshi(MoshiOptions(str(FOLDER), "cpu", slots=3), lambda _: None, 60)
+    assert caught.value.code == "out_of_memory"
+
+
+async def test_a_missing_compiler_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(engine: MoshiEngine) -> None:
+        raise RuntimeError("Failed to find C compiler. Please specify via CC environment variable.")
+
+    monkeypatch.setattr(MoshiEngine, "warm_up", build)
+    with pytest.raises(UnavailableError, match="apt-get install gcc"):
+        await load_moshi(MoshiOptions(str(FOLDER), "cpu", slots=1), lambda _: None, 60)
 
 
 def test_guidance_and_sampling_and_memory_as_configured(kame: LoadedCheckpoint) -> None:
@@ -415,6 +464,79 @@ def test_the_voice_is_followed_where_it_leaves_words_out_and_not_where_it_says_o
     assert cursor.said(" course")
     assert cursor.said(".")
     assert cursor.progress.spoken_chars == len(text)
+
+
+def going_on(first: str, ticks: int, *, aloud: str = "") -> UtteranceCursor:
+    """A cursor that has read so much of a candidate that is still growing."""
+    cursor = cursor_with(OracleAdopt("a"), OracleText("a", first))
+    read(cursor, ticks, aloud=aloud)
+    return cursor
+
+
+def test_a_newer_candidate_that_repeats_what_was_read_goes_on_behind_it() -> None:
+    cursor = going_on("Blue, or green or ", 4, aloud="Blue,")
+    assert (cursor.progress.read_chars, cursor.progress.spoken_chars) == (14, 5)
+    cursor.apply(OracleAdopt("b"))
+    cursor.apply(OracleText("b", "blue or "))  # as far as it has come it says the same
+    assert read(cursor, 2) == [PAD, PAD]  # and the rest of the older one counts no longer
+    progress = cursor.progress
+    assert (progress.candidate_id, progress.read_chars, progress.spoken_chars) == ("b", 7, 4)
+    cursor.apply(OracleText("b", " green, as a rule."))
+    assert read(cursor, 3) == [3, 4, PAD]  # "as", "a"; the last word may still grow
+    cursor.apply(OracleFinish("b"))
+    assert read(cursor, 2) == [5, PAD]
+    assert cursor.said(" or")
+    assert cursor.progress.spoken_chars == 7
+    assert cursor.progress.finished
+
+
+def test_the_same_answer_again_is_not_read_again() -> None:
+    cursor = cursor_with(*spoken("one two three."))
+    read(cursor, 6, aloud="one two three.")
+    for update in spoken("One two three.", "b"):
+        cursor.apply(update)
+    assert read(cursor, 3) == [PAD] * 3
+    assert cursor.progress == OracleProgress("b", 14, 14, True)
+
+
+@pytest.mark.parametrize(
+    ("newer", "words"), [("blue and green or red.", 5), ("Blue or.", 2), ("Red, or green or blue.", 5)]
+)
+def test_a_newer_candidate_that_says_something_else_is_read_from_its_beginning(newer: str, words: int) -> None:
+    cursor = going_on("Blue, or green or ", 4, aloud="Blue, or")
+    for update in spoken(newer, "b"):
+        cursor.apply(update)
+    assert cursor.progress.spoken_chars == 0
+    assert read(cursor, words + 2) == [START, *range(words), PAD]
+
+
+def test_what_was_read_long_ago_and_never_said_is_read_again() -> None:
+    for ticks, first in ((10, PAD), (40, START)):
+        cursor = cursor_with(*spoken("one two three."))
+        read(cursor, ticks)
+        for update in spoken("one two three.", "b"):
+            cursor.apply(update)
+        assert read(cursor, 1) == [first]
+
+
+def test_of_many_candidates_for_the_same_answer_each_word_is_read_once() -> None:
+    """As an LLM writes them while the user still speaks: each begins anew, and is given up for the next one."""
+    text = " ".join([sentence(14, "a"), sentence(20, "b")])
+    cursor = cursor_with()
+    tokens = []
+    aloud = text.split()
+    for number, words in enumerate((3, 9, 14, 6, 20, 34)):
+        name = f"candidate {number}"
+        cursor.apply(OracleAdopt(name))
+        for word in text.split()[:words]:
+            cursor.apply(OracleText(name, f"{word} "))
+            tokens.append(cursor.next_token())
+            if tokens[-1] == PAD and aloud:
+                cursor.said(f" {aloud.pop(0)}")
+    cursor.apply(OracleFinish(name))
+    tokens += read(cursor, 40)
+    assert [token for token in tokens if token != PAD] == [START, *range(14), START, *range(20)]
+    assert cursor.progress.read_chars == len(text)
 
 
 def test_pad_is_the_checkpoints(kame: LoadedCheckpoint) -> None:

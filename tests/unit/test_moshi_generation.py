@@ -27,7 +27,7 @@ from tests.support.moshi_talks import (
     talk,
     tokens_of,
 )
-from tests.support.recorded_step import OperationLog, record_step
+from tests.support.recorded_step import OperationLog, SameWork, record_step
 
 
 @pytest.fixture
@@ -126,6 +126,17 @@ def test_a_recorded_step_does_the_same(lm: OracleLM, guidance: Guidance) -> None
     said = run(recorded, *party, until=34)
     recorded.shutdown()
     assert run(LMBatch(lm, 4, guidance), *party, until=34) == said
+
+
+@pytest.mark.parametrize(
+    "guidance", [Guidance(), Guidance(GuidanceMode.SAME, 1.7), Guidance(GuidanceMode.PAD_NULL, 2.0)]
+)
+def test_every_step_is_the_same_work_on_the_same_memory(lm: OracleLM, guidance: Guidance) -> None:
+    """Whoever joins, leaves or begins anew, and also when the context window has been filled: as a graph needs it."""
+    same = SameWork()
+    batch = LMBatch(lm, 4, guidance, recorder=same)
+    run(batch, *PARTY[:2], *SAMPLED_PARTY[2:], until=CONTEXT + 12)
+    assert same.steps == CONTEXT + 12
 
 
 def test_sampled_slots_repeat_by_their_seed(lm: OracleLM) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from kame_core.errors import UnavailableError
 from kame_core.frontend.moshi.config import CheckpointError
+from kame_core.frontend.moshi.files import locate_checkpoint
 from kame_core.frontend.moshi.headers import CheckpointReport, check_checkpoint
 from kame_core.frontend.moshi.safetensors_header import read_header
 from kame_core.workers import ThreadWorkers
@@ -187,6 +188,30 @@ def test_a_bad_codec_configuration(checkpoint: Path, config: str, says: str) -> 
     (checkpoint / MIMI_CONFIG).write_text(config)
     with pytest.raises(CheckpointError, match=rf"{MIMI_CONFIG}.*{says}"):
         check_checkpoint(str(checkpoint))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("sample_rate", 16_000, "sample_rate = 16000, .* sample_rate = 24000: mono at 24 kHz"),
+        ("frame_rate", 25, r"frame_rate = 25, .* frame_rate = 12\.5: .* frames of 80 ms"),
+        ("channels", 2, "channels = 2, .* channels = 1"),
+    ],
+)
+def test_a_codec_for_other_sound(checkpoint: Path, key: str, value: float, says: str) -> None:
+    path = checkpoint / MIMI_CONFIG
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    for check in (check_checkpoint, locate_checkpoint):  # the doctor's way, and that of loading
+        with pytest.raises(CheckpointError, match=f"{MIMI_CONFIG} says {says}"):
+            check(str(checkpoint))
+
+
+def test_a_codec_whose_parts_do_not_make_its_frames(checkpoint: Path) -> None:
+    path = checkpoint / MIMI_CONFIG
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"seanet": config["seanet"] | {"ratios": [8, 6, 5]}}))
+    with pytest.raises(CheckpointError, match=f"No codec can be built|{MIMI} does not fit"):
+        check_checkpoint(str(checkpoint)).require()
 
 
 def test_missing_files_are_named(checkpoint: Path) -> None:

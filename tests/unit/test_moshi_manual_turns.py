@@ -9,7 +9,7 @@ from kame_core.events import CandidateStarted, FinalTranscript, ResponseEnded, R
 from kame_core.frontend.moshi.checkpoint import LoadedCheckpoint
 from kame_core.frontend.moshi.engine import MoshiEngine
 from kame_core.frontend.moshi.sampling import GREEDY
-from kame_core.options import ConversationOptions, Mode, TurnDetection
+from kame_core.options import ConversationOptions, Mode, ResponseOptions, TurnDetection
 from tests.support.chat import Answer, ScriptedChatModel
 from tests.support.moshi_studio import QUESTION, Noted, load_tiny_kame, talk, text_of
 from tests.support.speech import say
@@ -34,7 +34,7 @@ async def ask_by_hand(studio: Studio, wait_s: float, instructions: str = "") -> 
     await studio.listen(wait_s)
     assert not studio.all(ResponseStarted)
     studio.conversation.commit_input()
-    response_id = studio.conversation.create_response(instructions)
+    response_id = studio.conversation.create_response(ResponseOptions(instructions))
     ended = await studio.listen_until(ResponseEnded)
     assert ended.response_id == response_id
     return ended
@@ -49,7 +49,7 @@ def test_in_manual_turns_it_hears_silence_and_answers_what_was_committed(kame: L
 
 
 def test_in_manual_turns_what_was_thought_of_gives_way_to_instructions(engine: MoshiEngine) -> None:
-    chat = ScriptedChatModel(lambda request: Answer("Cinq." if "french" in request.messages[-1].content else "Five."))
+    chat = ScriptedChatModel(lambda request: Answer("Cinq." if "french" in request.messages[0].content else "Five."))
     ended = talk(engine, lambda studio: ask_by_hand(studio, 0.5, "answer in french"), chat, BY_HAND)
     assert (ended.status, ended.text) == ("completed", "Cinq.")
 

@@ -1,7 +1,6 @@
 """Mimi for many slots: each as if it were alone, from open to close."""
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,19 +10,12 @@ from torch import Tensor
 
 from kame_core.frontend.moshi.mimi import MimiBatch
 from kame_core.frontend.moshi.packed_cpu import pack_for_cpu
+from tests.support.recorded_step import checked_graphs
 from tests.support.tiny_moshi import CODEBOOK_SIZE, build_lm, build_mimi
 
 CODEBOOKS = 8
 ALL_CODEBOOKS = 32
 FRAME_SAMPLES = 1920
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +123,13 @@ def test_every_slot_is_as_if_alone(mimi: MimiModel) -> None:
         assert pcm.std() > 0.01
         assert torch.equal(pcm, torch.stack(same_size.pcm[: len(pcm)]))
         torch.testing.assert_close(pcm, torch.stack(single.pcm[: len(pcm)]), rtol=0, atol=1e-5)
+
+
+def test_its_graphs_are_the_same_work_on_the_same_memory_in_every_frame(mimi: MimiModel) -> None:
+    with checked_graphs() as graphs:
+        together(mimi)
+    assert len(graphs) == 5  # two convolution stacks, two transformers, and who takes part
+    assert min(graph.steps for graph in graphs) > 20
 
 
 def test_the_first_codes_of_many_are_those_of_few(mimi: MimiModel) -> None:

@@ -189,3 +189,5 @@ def test_what_is_spoken_is_not_given_again() -> None:
     assert watch([(DONE, False)] * 10 + [(DONE, True)] + [(DONE, False)] * 80) == []
     assert watch([(READ, True)] * 2 + [(DONE, False)] * 80, answers_from=20) == []  # said before the user had ended
     assert watch([(READ, False)] * 80 + [(OracleProgress(), False)] * 80) == []
+    repeats = OracleProgress("b", read_chars=9, spoken_chars=9, finished=True)
+    assert watch([(DONE, True)] * 10 + [(repeats, False)] * 80) == []

@@ -70,7 +70,7 @@ def load_checkpoint(
     """
     device, mimi_device = torch.device(device), torch.device(mimi_device or device)
     for wanted in (device, mimi_device):
-        _require_device(wanted)
+        require_device(wanted)
     report = compare(
         files.location,
         files.config,
@@ -195,12 +195,19 @@ def _load_mimi(files: CheckpointFiles, device: torch.device) -> MimiModel:
     return mimi
 
 
-def _require_device(device: torch.device) -> None:
+def require_device(device: torch.device) -> None:
+    """Pass where PyTorch can use the device.
+
+    Raises:
+        UnavailableError: it cannot.
+    """
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UnavailableError(
             "There is no NVIDIA GPU here that PyTorch can use. Check the driver (nvidia-smi) and that the PyTorch "
             "installed is one for CUDA."
         )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UnavailableError(f"There is no {device}: this machine has {torch.cuda.device_count()} such devices.")
 
 
 @contextmanager

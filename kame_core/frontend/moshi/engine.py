@@ -4,7 +4,7 @@ import gc
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -74,6 +74,7 @@ class MoshiEngine:
         sampling: how every slot chooses its tokens.
         recorder: see `LMBatch`.
         listener: speech-to-text on the codes that are made here anyway; this engine's own from now on.
+        now_s: a monotonic clock.
 
     Raises:
         UnavailableError: the model is of a kind that cannot converse, or there is no memory for so many slots.
@@ -88,8 +89,10 @@ class MoshiEngine:
         sampling: SamplingOptions = _MOSHI_SAMPLING,
         recorder: StepRecorder | None = None,
         listener: SlotListener | None = None,
+        now_s: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.capacity = capacity
+        self._now_s = now_s
         self._listener = listener
         self.traits = FrontendTraits(
             name="kame" if checkpoint.trained_for_oracle else "moshi",
@@ -156,19 +159,20 @@ class MoshiEngine:
 
     def step(self, inputs: Sequence[SlotInput]) -> Sequence[SlotOutput]:
         """One tick: exactly one oracle token and one frame for each open slot."""
-        begun_s = time.perf_counter()
+        begun_s = self._now_s()
         for given in inputs:
             self._mic[given.slot, 0] = torch.from_numpy(np.asarray(given.mic, np.float32))
             self._oracle[given.slot] = self._slots[given.slot].cursor.next_token()
         codes = self._mimi.encode(self._mic)
-        result = self._lm.step(codes, self._oracle)
+        told = codes if self._listener is None else self._listener.for_model(codes)
+        result = self._lm.step(told, self._oracle)
         begins = self._lm.delay_steps  # nothing comes out of a slot's first steps
         sounding = [given.slot for given in inputs if self._slots[given.slot].steps >= begins]
         voices = self._mimi.decode(result.codec_input(), sounding).cpu().numpy() if sounding else None
         tokens, faults = result.text_tokens, result.faults
         heard: dict[int, tuple[RecognizerUpdate, ...]] = {}
         if self._listener is not None:
-            heard = self._listener.hear(codes, begun_s + _TICK_SHARE_S - time.perf_counter())
+            heard = self._listener.hear(codes, begun_s + _TICK_SHARE_S - self._now_s())
         outputs = []
         for given in inputs:
             slot, state = given.slot, self._slots[given.slot]
@@ -180,7 +184,7 @@ class MoshiEngine:
             else:
                 text = state.text.push(tokens[slot])
                 outputs.append(self._output(slot, state, voices[slot, 0].copy(), text, heard.get(slot, ())))
-        self._step_s.append(time.perf_counter() - begun_s)
+        self._step_s.append(self._now_s() - begun_s)
         return outputs
 
     def warm_up(self) -> StepTimes:
@@ -197,8 +201,8 @@ class MoshiEngine:
             for _ in range(self._lm.delay_steps + _WARM_UP_STEPS):
                 self.step(given)
             self._step_s.clear()
-            until_s = time.perf_counter() + _TIMED_S
-            while len(self._step_s) < _TIMED_STEPS and time.perf_counter() < until_s:
+            until_s = self._now_s() + _TIMED_S
+            while len(self._step_s) < _TIMED_STEPS and self._now_s() < until_s:
                 self.step(given)
             p50_ms, p95_ms = np.percentile(self._step_s, (50, 95)) * 1000
         finally:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kame_core.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from kame_core.frontend.moshi.config import (
     CONFIG_NAME,
     CheckpointError,
@@ -19,6 +20,9 @@ from kame_core.frontend.moshi.config import (
 from kame_core.hub_fetch import REACH_DEADLINE_S, HubFetch, HubRepository, Progress
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(?:@[\w./-]+)?")
+
+_SOUND = {"sample_rate": SAMPLE_RATE_HZ, "frame_rate": SAMPLE_RATE_HZ / FRAME_SAMPLES, "channels": 1}
+"""What a codec has to be for, by the names of its configuration."""
 
 Place = Path | FileReference
 """Of a file: on this machine, or (always with a repository) on the Hugging Face Hub."""
@@ -222,7 +226,7 @@ def read_mimi_config(path: Path) -> Mapping[str, Any]:
     """The codec's own configuration.
 
     Raises:
-        CheckpointError: it is not valid JSON, or lacks a part.
+        CheckpointError: it is not valid JSON, lacks a part, or is for sound of another kind than all here is.
     """
     try:
         config = json.loads(path.read_bytes())
@@ -231,6 +235,12 @@ def read_mimi_config(path: Path) -> Mapping[str, Any]:
         raise CheckpointError(f"{path.name} is not a configuration of Mimi ({error}). Fetch it again.") from error
     if lacking:
         raise CheckpointError(f"{path.name} is not a configuration of Mimi: it lacks {', '.join(sorted(lacking))}.")
+    for key, needed in _SOUND.items():
+        if config[key] != needed:
+            raise CheckpointError(
+                f"{path.name} says {key} = {config[key]!r}, but sound here has {key} = {needed}: mono at 24 kHz, in "
+                "frames of 80 ms. Take a codec that was trained for that, such as the published Mimi."
+            )
     return dict(config)
 
 

@@ -151,7 +151,8 @@ class LMBatch:
         except torch.OutOfMemoryError as error:
             lm._stop_streaming()
             raise UnavailableError(
-                f"The GPU has no memory for {capacity} conversations beside the model. Set fewer places."
+                f"The GPU has no memory for {capacity} conversations beside the model. Set fewer places.",
+                code="out_of_memory",
             ) from error
         self._caches = [
             state.kv_cache

@@ -16,7 +16,6 @@ from moshi.models import loaders
 from moshi.models.compression import MimiModel
 from torch import nn
 
-from kame_core.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from kame_core.frontend.moshi.config import CheckpointError, FileReference, MoshiConfig
 from kame_core.frontend.moshi.files import (
     CheckpointHub,
@@ -316,8 +315,6 @@ def _codec_does_not_fit(file: FileHeader, codec: MimiModel, config: MoshiConfig)
             f"{file.name} has {codec.total_codebooks} codebooks of {codec.cardinality}; the language model needs "
             f"{wanted} of {config.lm['card']}."
         )
-    if (codec.sample_rate, codec.frame_size) != (SAMPLE_RATE_HZ, FRAME_SAMPLES):
-        return f"{file.name} has frames of {codec.frame_size} samples at {codec.sample_rate} Hz, not 1920 at 24000."
     return None
 
 

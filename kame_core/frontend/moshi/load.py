@@ -1,5 +1,6 @@
 """From a checkpoint's name to a front end that takes calls: fetching, loading, finding out how many it can bear."""
 
+import gc
 import logging
 import os
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import torch
 from kame_core.audio import FRAME_S
 from kame_core.errors import InvalidRequestError, UnavailableError
 from kame_core.frontend.host import LocalHost
-from kame_core.frontend.moshi.checkpoint import LoadedCheckpoint, load_checkpoint
+from kame_core.frontend.moshi.checkpoint import LoadedCheckpoint, load_checkpoint, require_device
 from kame_core.frontend.moshi.config import MoshiConfig
 from kame_core.frontend.moshi.engine import MoshiEngine, StepTimes
 from kame_core.frontend.moshi.files import CheckpointFiles, fetch_checkpoint
@@ -157,12 +158,23 @@ def _load(
     """On a worker."""
     if device.type == "cpu":
         torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))  # the event loop needs a core
+    if device.type != "cuda":
+        return _load_on(files, options, device, stt)
+    require_device(device)
+    with torch.cuda.device(device):  # graphs are captured on the current one
+        return _load_on(files, options, device, stt)
+
+
+def _load_on(
+    files: CheckpointFiles, options: MoshiOptions, device: torch.device, stt: KyutaiSpeechToText | None
+) -> tuple[LoadedCheckpoint, MoshiEngine, StepTimes]:
     dtype = dtype_for(device)
     checkpoint = load_checkpoint(files, device=device, dtype=dtype, clone_oracle=options.clone_oracle)
     if device.type == "cpu":
         pack_for_cpu(checkpoint.mimi)
     slots = options.slots or _MOST_SLOTS.get(device.type, 1)
     if options.slots is None and device.type == "cuda":
+        torch.cuda.empty_cache()  # what reading the files took
         free = torch.cuda.mem_get_info(device)[0] - _SPARE_GPU_BYTES
         each = slot_bytes(files.config, options.guidance, dtype.itemsize) + (stt.slot_bytes if stt is not None else 0)
         slots = max(1, min(slots, free // each))
@@ -174,22 +186,45 @@ def _fitting(
     checkpoint: LoadedCheckpoint, slots: int, options: MoshiOptions, stt: KyutaiSpeechToText | None
 ) -> tuple[MoshiEngine, StepTimes]:
     """An engine of so many slots; where nobody asked for a number, of as many as fit into memory and time."""
-    sampling = sampling_of(checkpoint.config)
     while True:
-        listener = None
         try:
-            listener = stt.listen(checkpoint.mimi, slots) if stt is not None else None
-            engine = MoshiEngine(checkpoint, slots, guidance=options.guidance, sampling=sampling, listener=listener)
-        except UnavailableError:
-            if listener is not None:
-                listener.shutdown()
-            if options.slots is not None or slots == 1:
+            engine, times = _tried(checkpoint, slots, options, stt)
+        except UnavailableError as error:
+            if options.slots is not None or slots == 1 or error.code != "out_of_memory":
                 raise
             slots //= 2
             continue
-        times = engine.warm_up()
         log.info("%d slots: a step takes %.1f ms (p95 %.1f)", slots, times.p50_ms, times.p95_ms)
         if options.slots is not None or slots == 1 or times.p95_ms <= _USABLE_STEP_MS:
             return engine, times
         engine.shutdown()
         slots = max(1, min(slots - 1, int(slots * _USABLE_STEP_MS / times.p95_ms)))
+
+
+def _tried(
+    checkpoint: LoadedCheckpoint, slots: int, options: MoshiOptions, stt: KyutaiSpeechToText | None
+) -> tuple[MoshiEngine, StepTimes]:
+    """An engine of exactly so many slots that has made its first steps; where that fails, nothing is left of it."""
+    gc.collect()  # of one that had no memory; streaming states refer to each other
+    if checkpoint.lm.device.type == "cuda":
+        torch.cuda.empty_cache()
+    listener, engine = None, None
+    try:
+        listener = stt.listen(checkpoint.mimi, slots) if stt is not None else None
+        engine = MoshiEngine(
+            checkpoint, slots, guidance=options.guidance, sampling=sampling_of(checkpoint.config), listener=listener
+        )
+        return engine, engine.warm_up()
+    except BaseException as error:
+        for part in (engine, listener):
+            if part is not None:
+                part.shutdown()
+        if isinstance(error, torch.OutOfMemoryError):
+            raise UnavailableError(
+                f"The GPU has no memory for a step of {slots} conversations. Set fewer places.", code="out_of_memory"
+            ) from error
+        if isinstance(error, RuntimeError) and "compiler" in str(error).lower():
+            raise UnavailableError(
+                "PyTorch builds the GPU's kernels with a C compiler, and found none. Install one (apt-get install gcc)."
+            ) from error
+        raise

@@ -17,6 +17,8 @@ from moshi.models.compression import MimiModel
 from moshi.modules.transformer import StreamingMultiheadAttention
 from torch import Tensor
 
+from kame_core.errors import UnavailableError
+
 
 class MimiBatch:
     """A streaming codec of fixed capacity. All methods belong to one thread.
@@ -28,6 +30,7 @@ class MimiBatch:
 
     Raises:
         ValueError: the codec has fewer codebooks.
+        UnavailableError: there is no memory for so many slots.
     """
 
     def __init__(self, mimi: MimiModel, capacity: int, codebooks: int = 8) -> None:
@@ -41,12 +44,21 @@ class MimiBatch:
         self._open = torch.zeros(capacity, dtype=torch.bool)
         self._masked: Tensor | None = None
         mimi.set_num_codebooks(codebooks)
-        self._streaming: ExitStack = mimi.streaming(capacity)
-        states = (
-            module._streaming_state for module in mimi.modules() if isinstance(module, StreamingMultiheadAttention)
-        )
-        self._caches = [state.kv_cache.cache for state in states if state is not None and state.kv_cache is not None]
-        self._warm_up()
+        try:
+            self._streaming: ExitStack = mimi.streaming(capacity)
+            states = (
+                module._streaming_state for module in mimi.modules() if isinstance(module, StreamingMultiheadAttention)
+            )
+            self._caches = [
+                state.kv_cache.cache for state in states if state is not None and state.kv_cache is not None
+            ]
+            self._warm_up()
+        except torch.OutOfMemoryError as error:
+            mimi._stop_streaming()
+            raise UnavailableError(
+                f"The GPU has no memory for the codec in {capacity} conversations. Set fewer places.",
+                code="out_of_memory",
+            ) from error
 
     def open(self, slot: int) -> None:
         """Give a slot to a new call: encoder and decoder begin anew. An open one is reset.
