@@ -7,7 +7,7 @@ tell an echo from a person: its words are the agent's of a moment ago, and it is
 from collections import deque
 from itertools import pairwise
 
-from kame_core.phrasing import words_of
+from kame_core.phrasing import says_stop, takes_the_turn, words_of
 
 CONVERGING_VOICE_MS = 3_500
 """So much of the agent's voice is to be heard before an echo canceller is trusted."""
@@ -25,6 +25,7 @@ _PATH_MS = 800
 """A word that began so long before the sound may be in it: its own length, and the way to the user and back."""
 _MOST_PAUSE_MS = 1_500
 """A longer gap between two of the agent's words is not counted as voice."""
+_LAST_WORDS = 3
 _SAME = 0.75
 """An echo's words are the agent's, in order, but for what the recogniser misheard."""
 
@@ -67,6 +68,15 @@ class EchoGuard:
         """What of these words, heard from `onset_ms` on, the agent has not said itself meanwhile."""
         said = self._said_since(onset_ms)
         return " ".join(word for word in words_of(text) if word not in said)
+
+    def lets_take(self, now_ms: int, text: str, onset_ms: int) -> bool:
+        """These words, heard from `onset_ms` on, take the turn, and they are not the agent's own come back."""
+        if not takes_the_turn(text):
+            return False
+        if self.echoes(text, onset_ms):  # a person who speaks into the echo: his words come last, and are all his
+            own = self.own(" ".join(words_of(text)[-_LAST_WORDS:]), onset_ms)
+            return says_stop(own) or (len(words_of(own)) == _LAST_WORDS and takes_the_turn(own))
+        return not self.armed(now_ms) or takes_the_turn(self.own(text, onset_ms))
 
     def _said_since(self, onset_ms: int) -> list[str]:
         return [word for at_ms, word in self._said if at_ms >= onset_ms - _PATH_MS]

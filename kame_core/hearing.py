@@ -13,9 +13,10 @@ import numpy as np
 
 from kame_core.audio import SAMPLE_RATE_HZ, Samples, StreamResampler, silence
 from kame_core.clock import Clock
+from kame_core.prosody import NOTHING_KNOWN, Prosody, ProsodyTracker
 from kame_core.stt.base import Recognizer
 from kame_core.vad import SAMPLE_RATE_HZ as EAR_RATE_HZ
-from kame_core.vad import GateState, SileroModel, SpeechGate, VoiceActivityDetector
+from kame_core.vad import GateState, SileroModel, SpeechGate, VadWindow, VoiceActivityDetector
 from kame_core.workers import Workers
 
 _MAX_WAITING_SAMPLES = 2 * SAMPLE_RATE_HZ
@@ -36,12 +37,13 @@ class EarState:
     """Since the last voiced window; 0 while voiced."""
     lag_ms: int
     """How long ago the newest analysed sound arrived."""
+    voice: Prosody = NOTHING_KNOWN
 
 
 @dataclass(frozen=True, slots=True)
 class _Analysed:
     sound: Samples
-    states: tuple[GateState, ...]
+    states: tuple[tuple[GateState, Prosody], ...]
 
 
 class Hearing:
@@ -70,6 +72,7 @@ class Hearing:
         self._on_state = on_state
         self._detector = VoiceActivityDetector(model)
         self._gate = SpeechGate()
+        self._prosody = ProsodyTracker()
         self._resampler = StreamResampler(SAMPLE_RATE_HZ, EAR_RATE_HZ)
         self._waiting: deque[Samples] = deque()
         self._waiting_samples = 0
@@ -111,20 +114,24 @@ class Hearing:
     def _analyse(self, sound: Samples) -> _Analysed:
         """On the worker: one call at a time, in order."""
         narrow = self._resampler.push(sound)
-        states = tuple(self._gate.push(window) for window in self._detector.push(narrow))
-        return _Analysed(sound if self._wide else narrow, states)
+        windows = self._detector.push(narrow)
+        return _Analysed(sound if self._wide else narrow, tuple(self._judge(window) for window in windows))
+
+    def _judge(self, window: VadWindow) -> tuple[GateState, Prosody]:
+        state = self._gate.push(window)
+        return state, self._prosody.push(window.sound, state)
 
     def _act(self, analysed: _Analysed) -> None:
         scale = 1.5 if self._wide else 1.0
         keep = round(2 * EAR_RATE_HZ * scale)
         self._recent = np.concatenate([self._recent, analysed.sound])
         self._recent_end += analysed.sound.size
-        for state in analysed.states:
+        for state, voice in analysed.states:
             self._total_samples += 512
             position = min(round(self._total_samples * scale), self._recent_end)
             lag_ms = round((self._recent_end - position) * 1000 / (EAR_RATE_HZ * scale))
             # Told before the sound is passed on: speech that begins a new utterance must not be heard in the old one.
-            self._on_state(EarState(state.speaking, state.silence_ms, lag_ms))
+            self._on_state(EarState(state.speaking, state.silence_ms, lag_ms, voice))
             if state.speaking or (state.last_voiced_samples is not None and state.silence_ms <= TAIL_MS):
                 onset = (state.onset_samples or 0) - _PRE_ROLL_SAMPLES
                 self._pass_on(max(self._pushed_until, round(onset * scale)), position)

@@ -79,7 +79,7 @@ class SettleNow:
 
 @dataclass(frozen=True, slots=True)
 class Unduck:
-    """What is heard over the agent is an echo: the voice need not stay low while it lasts."""
+    """What is heard over the agent is an echo, or tells nothing: the voice need not stay low while it lasts."""
 
 
 Decision = (

@@ -4,12 +4,16 @@ Pure and synchronous: facts with times go in, decisions come out; no clock, no I
 conversation. What a decision means for a front end that takes turns itself is the conversation's business.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from kame_core.barge_in import OverlapLimits, limit_ms
 from kame_core.echo_guard import EchoGuard
+from kame_core.endpointing import Endpointer
 from kame_core.options import TurnDetection
-from kame_core.phrasing import Ending, ending_of, is_backchannel, says_stop, takes_the_turn, words_of
+from kame_core.phrasing import Ending, ending_of, is_backchannel, words_of
+from kame_core.prosody import NOTHING_KNOWN, Prosody
 from kame_core.turn_decisions import (
     BargeIn,
     Decision,
@@ -25,12 +29,10 @@ from kame_core.turn_decisions import (
     Unduck,
 )
 
-_LAST_WORDS = 3
-
 
 @dataclass(frozen=True, slots=True)
 class Endpointing:
-    """Pauses and durations in ms; see DESIGN of the latency budget in docs/architecture.md."""
+    """Pauses and durations in ms; when a pause ends the turn: `PauseLimits`, speech over the agent: `OverlapLimits`."""
 
     pause_ms: int = 160
     """A pause this long may be the end: the transcript is settled, an opener may come."""
@@ -43,38 +45,10 @@ class Endpointing:
     """... and so late where words that sound open are not settled by then: the last ones may just not be read yet."""
     open_opener_ms: int = 900
     """... and so late into words that sound as if more came."""
-    finished_ms: int = 320
-    """Ends a turn whose words sound finished."""
-    unknown_ms: int = 880
-    """... a turn of which its words do not tell: most pauses within a turn are shorter."""
-    open_ms: int = 1800
-    """Ends a turn whose words sound as if more came ("and ...")."""
-    wordless_ms: int = 900
-    """Ends a turn of which no word was understood (yet)."""
-    hesitant: float = 1.4
-    """The pause that ends a turn grows by this with every pause the speaker has made in it, ..."""
-    most_hesitant: float = 2.0
-    """... up to this."""
-    surely_ended: float = 0.7
-    """Recognisers with an opinion: from this probability on the turn is over as if its words sounded finished."""
-    surely_open: float = 0.3
-    """... and up to this one it goes on as if they sounded open."""
     opener_voiced_ms: int = 350
     """Speech shorter than this, with no word understood, gets no opener: it may be a cough."""
     wordless_voiced_ms: int = 250
     """Speech shorter than this, with no word understood, is no turn."""
-    barge_in_voiced_ms: int = 520
-    """Speech over the agent this long takes the turn."""
-    backchannel_voiced_ms: int = 900
-    """... unless it is only a backchannel, which may last this long."""
-    early_ms: int = 1000
-    """Speech that begins in the first second of an answer is most often the turn going on after all: it takes the turn
-    after so little:"""
-    early_voiced_ms: int = 360
-    unanswered_voiced_ms: int = 200
-    """... and after this where the answer is not heard yet."""
-    guarded_voiced_ms: int = 1500
-    """... while an echo of the agent is possible, and no word tells."""
     overlap_pause_ms: int = 190
     """A pause this long ends a short remark over the agent."""
     commit_tail_ms: int = 300
@@ -98,10 +72,16 @@ class Turns:
     Args:
         detection: None means that only `commit` ends turns and nothing interrupts.
         observes: the front end takes turns itself; its voice never puts the user's speech in doubt.
+        ending: reads the wording of a partial transcript.
     """
 
     def __init__(
-        self, detection: TurnDetection | None, *, observes: bool = False, endpointing: Endpointing | None = None
+        self,
+        detection: TurnDetection | None,
+        *,
+        observes: bool = False,
+        endpointing: Endpointing | None = None,
+        ending: Callable[[str], Ending] = ending_of,
     ) -> None:
         self.detection = detection
         self.observes = observes
@@ -114,6 +94,9 @@ class Turns:
         self._settled = False
         self._agent_open = False
         self._beside_agent = False
+        self._by_sound = False
+        """The turn was taken from the agent before a word was understood."""
+        self._cut_short = False
         self._answer_ms: int | None = None
         self._remark_at_ms = 0
         self._remark_voiced_ms = 0
@@ -124,6 +107,10 @@ class Turns:
         self._opener_pending = False
         self._opener_given = False
         self._echo = EchoGuard()
+        self._endpointer = Endpointer(ending)
+        self._overlap = OverlapLimits()
+        self._voice = NOTHING_KNOWN
+        self._lowered_ms: int | None = None
 
     @property
     def phase(self) -> Phase:
@@ -142,6 +129,11 @@ class Turns:
         """What was understood of the speech in progress are the agent's own words."""
         return self._in_speech and self.echoes(self._text, self._onset_ms)
 
+    @property
+    def listens_only(self) -> bool:
+        """An answer was cut by a sound of which only a listener's words were understood so far."""
+        return self._cut_short and self._by_sound and is_backchannel(self._text)
+
     def echoes(self, text: str, onset_ms: int) -> bool:
         """Words heard from `onset_ms` on are the agent's own, come back."""
         return self._echo.echoes(text, onset_ms)
@@ -152,20 +144,26 @@ class Turns:
             self._answer_ms = None
         self._agent_open = responding
 
+    def cut_short(self) -> None:
+        """The answer that the user just cut could go on."""
+        self._cut_short = True
+
     def agent_says(self, now_ms: int, text: str, *, opener: bool = False) -> None:
         """Words of the agent begin to sound."""
         self._echo.said(now_ms, text)
         if self._agent_open and not opener and self._answer_ms is None:
             self._answer_ms = now_ms
 
-    def ear(self, now_ms: int, *, speaking: bool, silence_ms: int) -> list[Decision]:
+    def ear(self, now_ms: int, *, speaking: bool, silence_ms: int, voice: Prosody = NOTHING_KNOWN) -> list[Decision]:
         """The voice detector's state, told every 20–40 ms.
 
         Args:
             now_ms: time of the newest sound.
             speaking: voice by the detector's hysteresis.
             silence_ms: since the last voiced window; 0 while voiced.
+            voice: how it sounds.
         """
+        self._voice = voice
         voiced_end_ms = max(now_ms - silence_ms, 0)
         if speaking and silence_ms == 0:
             if self._in_speech:  # a step is never longer than a window or two: pauses do not count
@@ -197,7 +195,7 @@ class Turns:
         if self._phase is Phase.REMARK and settled:
             self._phase = Phase.SILENT
             self._judge_remark(now_ms, text)
-            if self._agent_open and self._may_interrupt and self._takes_the_turn(now_ms):
+            if self._agent_open and self._may_interrupt and self._echo.lets_take(now_ms, text, self._onset_ms):
                 return self._barge_in()
         return []
 
@@ -237,7 +235,9 @@ class Turns:
         over_agent = self._agent_open and not self.observes
         if over_agent and self._may_interrupt:
             self._phase = Phase.OVERLAP
-            return [Duck(lower=not self._echo.suspects(now_ms))]
+            lower = not self._echo.suspects(now_ms)
+            self._lowered_ms = now_ms if lower else None
+            return [Duck(lower)]
         self._beside_agent = over_agent
         self._phase = Phase.SPEECH
         return [SpeechBegan(now_ms)]
@@ -256,7 +256,8 @@ class Turns:
         if self._phase is Phase.SPEECH and silence_ms >= times.pause_ms:
             self._phase = Phase.PAUSE
             self._settled = False
-            opener = self._opener_fits()
+            wordless = self._by_sound and not words_of(self._text)
+            opener = self._opener_fits() and not wordless
             self._opener_pending = True
             self._opener_given = opener
             decisions.append(Paused(now_ms - silence_ms, opener))
@@ -299,34 +300,32 @@ class Turns:
             self._echo.noticed(now_ms)
             self._reset()
             return [TurnDropped("false_interruption", text)]
-        if self._beside_agent and is_backchannel(text):
+        if (self._beside_agent and is_backchannel(text)) or self._was_none:
             self._reset()
-            return [TurnDropped("backchannel", text)]
+            return [TurnDropped("backchannel" if words_of(text) else "false_interruption", text)]
         if self._is_turn():
             return self._end_turn(now_ms - silence_ms)
         self._reset()
         return [TurnDropped("false_interruption", text)]
 
+    @property
+    def _was_none(self) -> bool:
+        """What cut an answer short by its sound was no interruption: only a listener's words, or none."""
+        nothing = self._settled and not words_of(self._text)
+        return self.listens_only or (nothing and self._cut_short and self._by_sound)
+
     def _sounds_open(self) -> bool:
-        if self._turn_end is not None:
-            return self._turn_end <= self._endpointing.surely_open
-        return ending_of(self._text) is Ending.OPEN
+        return self._endpointer.ending(self._text, self._turn_end) is Ending.OPEN
 
     def _endpoint_ms(self) -> int:
         """The pause that ends this turn, given what was understood of it."""
-        times = self._endpointing
         if self.detection is not None and self.detection.silence_ms is not None:
             return self.detection.silence_ms
-        if not words_of(self._text):
-            return times.wordless_ms
-        ending = ending_of(self._text)
-        if self._turn_end is not None and self._turn_end >= times.surely_ended:
-            ending = Ending.FINISHED
-        elif self._turn_end is not None and self._turn_end <= times.surely_open:
-            ending = Ending.OPEN
-        pause_ms = {Ending.FINISHED: times.finished_ms, Ending.UNKNOWN: times.unknown_ms, Ending.OPEN: times.open_ms}
-        patience = min(times.most_hesitant, times.hesitant**self._resumptions)
-        return min(times.open_ms, round(pause_ms[ending] * patience))
+        if self._settled and self._was_none:
+            return self._endpointing.overlap_pause_ms
+        return self._endpointer.pause_ms(
+            self._text, turn_end=self._turn_end, melody=self._voice.melody, resumptions=self._resumptions
+        )
 
     def _is_turn(self) -> bool:
         return bool(words_of(self._text)) or (
@@ -340,7 +339,9 @@ class Turns:
             self._beside_agent = self._agent_open
             self._phase = Phase.SPEECH
             return [SpeechBegan(self._onset_ms)]
-        if self._takes_the_turn(now_ms) or self._takes_by_sound(now_ms):
+        by_words = self._echo.lets_take(now_ms, self._text, self._onset_ms)
+        if by_words or self._takes_by_sound(now_ms):
+            self._by_sound = not by_words
             return self._barge_in()
         if self.echoing and silence_ms < times.overlap_pause_ms:
             lowered = not self._echo.suspects(now_ms)
@@ -357,36 +358,22 @@ class Turns:
             if settled:
                 self._judge_remark(now_ms, text)
             return [Restore(kind, text)] if settled else [Restore(kind, text), SettleNow()]
+        if self._lowered_ms is not None and now_ms - self._lowered_ms >= self._overlap.doubt_ms:
+            self._lowered_ms = None
+            return [Unduck()]
         return []
 
     def _judge_remark(self, now_ms: int, text: str) -> None:
         self._echo.sound_ended(now_ms, self._onset_ms, self._remark_voiced_ms, text)
 
-    def _takes_the_turn(self, now_ms: int) -> bool:
-        """By its words, which are not the agent's own come back."""
-        if not takes_the_turn(self._text):
-            return False
-        if self.echoing:  # a person who speaks into the echo: his words come last, and without the agent's among them
-            last = words_of(self._text)[-_LAST_WORDS:]
-            own = self._echo.own(" ".join(last), self._onset_ms)
-            return says_stop(own) or (len(words_of(own)) == _LAST_WORDS and takes_the_turn(own))
-        return not self._echo.armed(now_ms) or takes_the_turn(self._echo.own(self._text, self._onset_ms))
-
     def _takes_by_sound(self, now_ms: int) -> bool:
         """By going on for longer than a listener's noise does."""
-        times = self._endpointing
-        limit_ms = times.barge_in_voiced_ms
-        if is_backchannel(self._text):
-            limit_ms = times.backchannel_voiced_ms
-        elif self._answer_ms is None or self._onset_ms <= self._answer_ms:
-            limit_ms = times.unanswered_voiced_ms
-        elif self._onset_ms <= self._answer_ms + times.early_ms:
-            limit_ms = times.early_voiced_ms
+        sound_ms = limit_ms(self._overlap, self._text, self._voice, onset_ms=self._onset_ms, answer_ms=self._answer_ms)
         if self._echo.armed(now_ms) and self._echo.possible(self._onset_ms):
             if self._echo.suspects(now_ms) or self.echoing:
                 return False
-            limit_ms = times.guarded_voiced_ms
-        return self._voiced_end_ms - self._onset_ms >= limit_ms and not self.echoing
+            sound_ms = self._overlap.guarded_ms
+        return self._voiced_end_ms - self._onset_ms >= sound_ms and not self.echoing
 
     def _barge_in(self) -> list[Decision]:
         self._phase = Phase.SPEECH
@@ -402,6 +389,7 @@ class Turns:
     def _reset(self) -> None:
         self._phase = Phase.SILENT
         self._beside_agent = False
+        self._by_sound = self._cut_short = False
         self._text = ""
         self._settled = False
         self._turn_end = None

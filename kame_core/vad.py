@@ -8,11 +8,16 @@ The gate decides only whether somebody speaks. How long a pause must be to end a
 """
 
 import importlib.util
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
+
+# From 1.32 on, onnxruntime's wheels report use to their maker: importing them writes a device's id into the user's
+# home. A later call to its `disable_telemetry_events` comes too late for that.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
 from kame_core.audio import Samples, silence
@@ -88,6 +93,8 @@ class VadWindow:
     end_samples: int
     """Where the window ends on the 16 kHz time line, counted from the first sample pushed."""
     probability: float
+    sound: Samples = field(default_factory=lambda: silence(0), repr=False, compare=False)
+    """Its samples, float32 [512]."""
 
 
 class VoiceActivityDetector:
@@ -122,7 +129,7 @@ class VoiceActivityDetector:
         window[0, _CONTEXT_SAMPLES:] = sound
         probability, self._hidden, self._cell = self._model.run(window, self._hidden, self._cell)
         self._position_samples += WINDOW_SAMPLES
-        return VadWindow(self._position_samples, probability)
+        return VadWindow(self._position_samples, probability, sound.copy())
 
 
 class GateChange(StrEnum):

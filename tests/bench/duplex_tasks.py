@@ -5,20 +5,25 @@ or for a second or more. An opener does neither. Wanted at the end of a turn and
 pause.
 """
 
+import functools
 import math
 import statistics
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
 
 from kame_core.audio import PIECE_SAMPLES, SAMPLE_RATE_HZ, Samples, silence
 from kame_core.compare.known_speech import KnownSpeechToText, SpokenWord
-from kame_core.events import CandidateStarted, Ducked, ResponseEnded, ResponseText, Restored
+from kame_core.events import CandidateStarted, Ducked, FinalTranscript, ResponseEnded, ResponseText, Restored
+from kame_core.wording import EnglishWording
 from tests.support.chat import Answer, ScriptedChatModel
 from tests.support.duplex_dialogues import BACKCHANNELS, INTERRUPTIONS, LONG_ANSWER, PAUSED, TURNS, VOICES
 from tests.support.speech import say
+from tests.support.spoken_pauses import say_parts
 from tests.support.studio import Studio, in_studio
 
 T = TypeVar("T")
@@ -32,6 +37,8 @@ PAUSE_SPREAD = 0.6
 """Pauses within turns are distributed log-normally (Heldner and Edlund, Journal of Phonetics 38, 2010)."""
 PAUSE_BOUNDS_S = (0.25, 2.0)
 LONG_PAUSES_S = (0.4, 0.7, 1.0, 1.3, 1.6, 2.0)
+_SLOWEST_WPM = 80
+"""espeak-ng speaks no slower."""
 TAKES_WORDS = 4
 TAKES_S = 1.0
 ECHO_DELAY_S = 0.16
@@ -80,6 +87,9 @@ class Backchannel:
 
     held_out: bool
     kept_on: bool
+    """It was not cut."""
+    went_on: bool
+    """It was not cut, or went on with the same answer by itself."""
     ducked_s: float
 
 
@@ -103,9 +113,29 @@ class Speaker:
         self._stt = stt
         self._voice = voice
 
-    async def say(self, text: str) -> tuple[int, int]:
-        """Returns when the first and the last sound were, in ms of the conversation."""
-        sound = trimmed(say(text, *self._voice))
+    async def say(self, text: str, *, understood: str | None = None, drawn_out: float = 1.0) -> tuple[int, int]:
+        """Returns when the first and the last sound were, in ms of the conversation.
+
+        Args:
+            text: for the voice.
+            understood: for the recogniser, where that reads something else.
+            drawn_out: how many times slower than the voice's rate.
+        """
+        name, rate_wpm = self._voice
+        sound = trimmed(say(text, name, max(_SLOWEST_WPM, round(rate_wpm / drawn_out))))
+        return await self.utter(sound, text if understood is None else understood)
+
+    async def say_with_pauses(self, parts: list[str], pause_s: float) -> list[tuple[int, int]]:
+        """One sentence with pauses in it; for each part the same."""
+        spans = []
+        for number, sound in enumerate(await say_parts(parts, *self._voice)):
+            if number:
+                await self.studio.listen(pause_s)
+            spans.append(await self.utter(trimmed(sound), parts[number]))
+        return spans
+
+    async def utter(self, sound: Samples, text: str) -> tuple[int, int]:
+        """Let the studio hear this."""
         begin_s = self.studio.clock.now()
         self._stt.hears(timed(text, begin_s, sound.size / SAMPLE_RATE_HZ))
         begin_ms = self.studio.conversation.now_ms()
@@ -126,6 +156,11 @@ def timed(text: str, begin_s: float, length_s: float) -> list[SpokenWord]:
     return [SpokenWord(word, begin_s + length_s * size / sizes[-1]) for word, size in zip(words, sizes, strict=True)]
 
 
+@functools.cache
+def _wording() -> EnglishWording:
+    return EnglishWording()
+
+
 def play(voice: tuple[str, int], act: Callable[[Speaker], Coroutine[None, None, T]], answer: str = SHORT_ANSWER) -> T:
     """Play one dialogue in a conversation of its own."""
     stt = KnownSpeechToText()
@@ -134,7 +169,8 @@ def play(voice: tuple[str, int], act: Callable[[Speaker], Coroutine[None, None, 
         await studio.listen(0.5)
         return await act(Speaker(studio, stt, voice))
 
-    return in_studio(scene, chat=ScriptedChatModel(Answer(answer, FIRST_TOKEN_S, TOKEN_DELAY_S)), stt=stt)
+    chat = ScriptedChatModel(Answer(answer, FIRST_TOKEN_S, TOKEN_DELAY_S))
+    return in_studio(scene, chat=chat, stt=stt, ending=_wording())
 
 
 # --- what the agent's voice did ---
@@ -176,16 +212,28 @@ def pauses_of(count: int) -> list[float]:
     return [bounded[(n * 13 + 5) % count] for n in range(count)]
 
 
-def pause_task(number: int, text: str, pause_s: float) -> Pause:
-    """A pause within a turn: who takes the turn there?"""
-    before, after = (part.strip() for part in text.split("|"))
+def pause_task(number: int, text: str, pause_s: float, *, final_melody: bool = False) -> Pause:
+    """Pauses within a turn: who takes the turn there?
+
+    Args:
+        text: `|` where the speaker pauses.
+        final_melody: each part is said with the melody of a finished sentence.
+    """
+    parts = [part.strip() for part in text.split("|")]
 
     async def act(speaker: Speaker) -> Pause:
-        _, paused_ms = await speaker.say(before)
-        await speaker.studio.listen(pause_s)
-        _, end_ms = await speaker.say(after)
+        if final_melody:
+            spans: list[tuple[int, int]] = []
+            for part in parts:
+                await speaker.studio.listen(pause_s if spans else 0.0)
+                spans.append(await speaker.say(part))
+        else:
+            spans = await speaker.say_with_pauses(parts, pause_s)
+        paused_ms, end_ms = spans[0][1], spans[-1][1]
         spoke = voiced_s(speaker.studio, paused_ms, end_ms) is not None
-        return Pause(number % 2 == 1, pause_s, took_over(speaker.studio, paused_ms, end_ms), spoke)
+        # Where there are several pauses, the turn may be taken in any of them.
+        took = any(took_over(speaker.studio, begin[1], end[1]) for begin, end in pairwise(spans))
+        return Pause(number % 2 == 1, pause_s, took, spoke)
 
     return play(VOICES[number % len(VOICES)], act)
 
@@ -244,16 +292,20 @@ def interruption_task(number: int, text: str) -> Interruption:
     return play(VOICES[number % len(VOICES)], act, LONG_ANSWER)
 
 
-def backchannel_task(number: int, text: str, voice: tuple[str, int]) -> Backchannel:
+def backchannel_task(number: int, noise: tuple[str, str, float], voice: tuple[str, int]) -> Backchannel:
     """A listener's noise over the agent's answer."""
+    spoken, understood, drawn_out = noise
 
     async def act(speaker: Speaker) -> Backchannel:
         studio = speaker.studio
         await until_speaking(speaker, 18)
-        begin_ms, _ = await speaker.say(text)
+        begin_ms, _ = await speaker.say(spoken, understood=understood, drawn_out=drawn_out)
         await studio.listen(3.0)
         cut = any(event.at_ms > begin_ms and event.status == "cancelled" for event in studio.all(ResponseEnded))
-        return Backchannel(number % 2 == 1, not cut, lowered_ms(studio, begin_ms) / 1000)
+        answered = any(event.at_ms > begin_ms for event in studio.all(FinalTranscript))
+        now_ms = studio.conversation.now_ms()
+        speaks = voiced_s(studio, now_ms - 500, now_ms) is not None
+        return Backchannel(number % 2 == 1, not cut, speaks and not answered, lowered_ms(studio, begin_ms) / 1000)
 
     return play(voice, act, LONG_ANSWER)
 
@@ -288,21 +340,64 @@ class Results:
     """All of a run."""
 
     pauses: list[Pause]
+    anywhere: list[Pause]
+    """Pauses between any two words."""
     long_pauses: list[Pause]
+    misleading: list[Pause]
+    """The same with the melody of finished sentences before each pause."""
     turns: list[TurnTaking]
     interruptions: list[Interruption]
     backchannels: list[Backchannel]
     echoes: list[Echo]
 
 
+def cut_anywhere(number: int, text: str) -> str:
+    """A sentence with a pause between two of its words, chosen by no rule of grammar."""
+    words = text.split()
+    at = 2 + number * 7 % (len(words) - 2)
+    return " ".join([*words[:at], "|", *words[at:]])
+
+
 def measure() -> Results:
-    """All tasks."""
+    """All tasks, on all cores."""
     drawn = pauses_of(len(PAUSED))
-    return Results(
-        [pause_task(number, text, drawn[number]) for number, text in enumerate(PAUSED)],
-        [pause_task(number, text, s) for s in LONG_PAUSES_S for number, text in list(enumerate(PAUSED))[::3]],
-        [turn_task(number, text) for number, text in enumerate(TURNS)],
-        [interruption_task(number, text) for number, text in enumerate(INTERRUPTIONS)],
-        [backchannel_task(n, text, voice) for voice in VOICES[:2] for n, text in enumerate(BACKCHANNELS)],
-        [echo_task(gain_db, voice) for gain_db in ECHO_GAINS_DB for voice in VOICES[:2]],
-    )
+    whole = [(number, text) for number, text in enumerate(TURNS) if len(text.split()) >= 4]
+    drawn_anywhere = pauses_of(len(whole))
+    some = list(enumerate(PAUSED))[::5]
+    long = [(number, text, s) for s in LONG_PAUSES_S for number, text in some]
+    noises = [(n, noise, VOICES[(n + k) % len(VOICES)]) for k in (0, 3) for n, noise in enumerate(BACKCHANNELS)]
+    echoes = [(gain_db, voice) for gain_db in ECHO_GAINS_DB for voice in VOICES[:2]]
+    with ProcessPoolExecutor() as pool:
+
+        def run(task: Callable[..., T], cases: Iterable[tuple[object, ...]]) -> list[Future[T]]:
+            return [pool.submit(task, *case) for case in cases]
+
+        pauses = run(pause_task, [(number, text, drawn[number]) for number, text in enumerate(PAUSED)])
+        anywhere = run(
+            pause_task, [(n, cut_anywhere(n, text), s) for (n, text), s in zip(whole, drawn_anywhere, strict=True)]
+        )
+        long_pauses = run(pause_task, long)
+        misleading = run(misleading_task, long)
+        turns = run(turn_task, enumerate(TURNS))
+        interruptions = run(interruption_task, enumerate(INTERRUPTIONS))
+        backchannels = run(backchannel_task, noises)
+        echoed = run(echo_task, echoes)
+        return Results(
+            _all(pauses),
+            _all(anywhere),
+            _all(long_pauses),
+            _all(misleading),
+            _all(turns),
+            _all(interruptions),
+            _all(backchannels),
+            _all(echoed),
+        )
+
+
+def _all(futures: list[Future[T]]) -> list[T]:
+    return [future.result() for future in futures]
+
+
+def misleading_task(number: int, text: str, pause_s: float) -> Pause:
+    """Pauses before which the voice falls as at the end of a turn."""
+    return pause_task(number, text, pause_s, final_melody=True)

@@ -52,10 +52,16 @@ other systems can only be compared with care.
 |---|---|---|---|---|---|
 {rows}
 
-*Held out* are the sentences because of which no rule was changed. Pauses within a turn are drawn from a log-normal
-distribution (median {median:.1f} s, sigma {spread}, {low} to {high} s), as pauses within turns are distributed in
-recorded conversations (Heldner and Edlund 2010). Longer ones are where it gets hard; half of the sentences could end
-where they pause. TOR by the length of the pause:
+*Held out* are the sentences because of which no rule was changed; which ones these are was fixed before. Pauses are
+drawn from a log-normal distribution (median {median:.1f} s, sigma {spread}, {low} to {high} s), as pauses within turns
+are distributed in recorded conversations (Heldner and Edlund 2010). The sentence is said in one breath and cut at the
+pause. *Pause* has them where people hesitate, in a tenth of the sentences more than once; about a third of the
+sentences could end there. *Pause anywhere* has them between any two words. Backchannels are partly drawn out to almost
+a second; espeak-ng cannot hum, so its "um hum" stands for "mm-hm". An agent that stopped for one and went on with its
+answer counts as *goes on at last*.
+
+TOR by the length of the pause, with the melody of one sentence, and with that of a finished sentence before each
+pause, which misleads on purpose:
 
 {long_pauses}
 
@@ -102,6 +108,7 @@ def table(results: Results) -> str:
     return "\n".join(
         [
             row("pause", "TOR ↓", results.pauses, lambda a: share([p.took_over for p in a]), "≤ 0.10"),
+            row("pause anywhere", "TOR ↓", results.anywhere, lambda a: share([p.took_over for p in a]), "≤ 0.10"),
             row("pause", "opener given", results.pauses, lambda a: share([p.spoke for p in a]), ""),
             row("turn end", "TOR ↑", results.turns, lambda a: share([t.took_over for t in a]), "≥ 0.95"),
             row(
@@ -150,6 +157,13 @@ def table(results: Results) -> str:
             row("backchannel", "agent goes on", results.backchannels, lambda a: share([b.kept_on for b in a]), ""),
             row(
                 "backchannel",
+                "agent goes on at last",
+                results.backchannels,
+                lambda a: share([b.went_on for b in a]),
+                "",
+            ),
+            row(
+                "backchannel",
                 f"voice lowered for, {median}",
                 results.backchannels,
                 lambda a: middle([b.ducked_s for b in a if b.kept_on]),
@@ -159,10 +173,14 @@ def table(results: Results) -> str:
     )
 
 
+def by_length(pauses: list[Pause]) -> str:
+    """Cells of a table: the take-over rate for each length."""
+    return " | ".join(share([pause.took_over for pause in pauses if pause.pause_s == s]) for s in LONG_PAUSES_S)
+
+
 def report(results: Results, folder: Path) -> None:
     """Write tables and plot."""
     folder.mkdir(parents=True, exist_ok=True)
-    by_length = [[p.took_over for p in results.long_pauses if p.pause_s == s] for s in LONG_PAUSES_S]
     echoes = [[echo for echo in results.echoes if echo.gain_db == gain_db] for gain_db in ECHO_GAINS_DB]
     text = REPORT.format(
         day=date.today().isoformat(),
@@ -170,7 +188,9 @@ def report(results: Results, folder: Path) -> None:
             len(part)
             for part in (
                 results.pauses,
+                results.anywhere,
                 results.long_pauses,
+                results.misleading,
                 results.turns,
                 results.interruptions,
                 results.backchannels,
@@ -190,7 +210,8 @@ def report(results: Results, folder: Path) -> None:
             [
                 "| pause | " + " | ".join(f"{s:.1f} s" for s in LONG_PAUSES_S) + " |",
                 "|---" * (len(LONG_PAUSES_S) + 1) + "|",
-                "| TOR | " + " | ".join(share(values) for values in by_length) + " |",
+                f"| TOR | {by_length(results.long_pauses)} |",
+                f"| TOR, misleading melody | {by_length(results.misleading)} |",
             ]
         ),
         echo_delay=ECHO_DELAY_S * 1000,
@@ -211,8 +232,12 @@ def plot(results: Results, path: Path) -> None:
 
     mpl.rcParams["svg.hashsalt"] = "full-duplex"
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
-    rates = [statistics.mean(p.took_over for p in results.long_pauses if p.pause_s == s) for s in LONG_PAUSES_S]
-    left.plot(LONG_PAUSES_S, rates, "o-", color="#c2410c", label="every pause of this length")
+    for label, pauses, colour in (
+        ("said in one breath", results.long_pauses, "#c2410c"),
+        ("misleading melody", results.misleading, "#4a5a70"),
+    ):
+        rates = [statistics.mean(p.took_over for p in pauses if p.pause_s == s) for s in LONG_PAUSES_S]
+        left.plot(LONG_PAUSES_S, rates, "o-", color=colour, label=f"every pause of this length, {label}")
     drawn = statistics.mean(pause.took_over for pause in results.pauses)
     left.axhline(drawn, color="#0f766e", linestyle="--", label="pauses as they are distributed")
     left.axhline(0.1, color="#bbb", linewidth=1, label="goal")

@@ -20,6 +20,7 @@ from kame_core.engines import Engines
 from kame_core.events import Event
 from kame_core.frontend.reflex import reflex_host
 from kame_core.options import ConversationOptions
+from kame_core.phrasing import Ending, ending_of
 from kame_core.registry import ConversationRegistry
 from kame_core.stt.base import SpeechToText
 from kame_core.tts.espeak import EspeakTextToSpeech
@@ -130,6 +131,7 @@ def in_studio(
     capacity: int = 2,
     tools: Toolbox | None = None,
     early_chat: ChatModel | None = None,
+    ending: Callable[[str], Ending] = ending_of,
 ) -> T:
     """Run a scene in virtual time and return its result; everything must be free again after it."""
 
@@ -143,6 +145,7 @@ def in_studio(
             hearing=InlineWorkers(),
             early_chat=early_chat,
             tools=tools or Toolbox(),
+            ending=ending,
         )
         try:
             async with ConversationRegistry(engines) as registry:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from kame_core.options import TurnDetection
+from kame_core.prosody import NOTHING_KNOWN, Prosody
 from kame_core.turn_decisions import Decision
 from kame_core.turns import Turns
 
@@ -12,6 +13,7 @@ class Scene:
     turns: Turns
     now_ms: int = 0
     silence_ms: int = 0
+    voice: Prosody = NOTHING_KNOWN
     log: list[tuple[int, Decision]] = field(default_factory=list)
 
     def speak(self, duration_ms: int) -> None:
@@ -25,7 +27,7 @@ class Scene:
             self.now_ms += 32
             self.silence_ms = 0 if voiced else self.silence_ms + 32
             speaking = voiced or self.silence_ms <= 64
-            self._note(self.turns.ear(self.now_ms, speaking=speaking, silence_ms=self.silence_ms))
+            self._note(self.turns.ear(self.now_ms, speaking=speaking, silence_ms=self.silence_ms, voice=self.voice))
 
     def read(self, text: str, *, settled: bool = False) -> None:
         self._note(self.turns.transcript(self.now_ms, text, settled=settled))

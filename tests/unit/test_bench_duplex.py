@@ -2,10 +2,12 @@
 
 import pytest
 
+from kame_core.audio import SAMPLE_RATE_HZ
 from tests.bench.duplex_tasks import (
     ECHO_GAINS_DB,
     Results,
     backchannel_task,
+    cut_anywhere,
     echo_task,
     interruption_task,
     pause_task,
@@ -14,11 +16,14 @@ from tests.bench.duplex_tasks import (
 )
 from tests.bench.full_duplex import table
 from tests.support.duplex_dialogues import VOICES
+from tests.support.speech import say
+from tests.support.spoken_pauses import say_parts
 
 
 def test_a_short_pause_is_not_taken_and_a_very_long_one_after_a_whole_sentence_is() -> None:
     assert not pause_task(0, "i would like to book a table | for four people tonight", 0.5).took_over
     assert not pause_task(0, "my sister moved to | the south of spain last year", 1.3).took_over
+    assert not pause_task(0, "the reason i am calling | is that my card was blocked", 1.2).took_over
     assert pause_task(0, "the meeting was long | and nobody listened to me", 3.0).took_over
 
 
@@ -42,9 +47,10 @@ def test_an_interruption_stops_the_voice_and_is_answered() -> None:
 
 
 def test_a_backchannel_lowers_the_voice_only_for_a_moment() -> None:
-    noise = backchannel_task(0, "yeah", VOICES[0])
+    noise = backchannel_task(0, ("uh huh", "uh-huh", 1.4), VOICES[0])
     assert noise.kept_on
-    assert 0 < noise.ducked_s <= 0.9
+    assert noise.went_on
+    assert 0 < noise.ducked_s <= 0.7
 
 
 def test_an_echo_does_nothing() -> None:
@@ -61,4 +67,20 @@ def test_pauses_are_spread_as_the_distribution_says() -> None:
 
 
 def test_a_task_without_outcomes_leaves_its_cells_empty() -> None:
-    assert table(Results([], [], [], [], [], [])).count("| – | – | – |") == 12
+    assert table(Results([], [], [], [], [], [], [], [])).count("| – | – | – |") == 14
+
+
+def test_a_pause_anywhere_is_between_two_words_and_not_always_the_same() -> None:
+    text = "we had pizza for dinner"
+    cut = {cut_anywhere(number, text) for number in range(6)}
+    assert all(sentence.replace("| ", "") == text and 2 <= sentence.split().index("|") <= 4 for sentence in cut)
+    assert len(cut) == 3
+
+
+async def test_a_sentence_said_in_one_breath_is_cut_between_its_words() -> None:
+    parts = await say_parts(["my sister moved", "to the south", "of spain"], "en-us", 150)
+    lengths = [part.size for part in parts]
+    whole = say("my sister moved to the south of spain", "en-us", 150)
+    assert len(parts) == 3
+    assert min(lengths) > 0.2 * SAMPLE_RATE_HZ
+    assert 0.8 * whole.size < sum(lengths) < 1.1 * whole.size

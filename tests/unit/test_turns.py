@@ -2,9 +2,9 @@
 
 import pytest
 
+from kame_core.endpointing import PauseLimits
 from kame_core.options import TurnDetection
 from kame_core.turn_decisions import OpenerDue, Paused, Resumed, SpeechBegan, TurnDropped, TurnEnded
-from kame_core.turns import Endpointing
 from tests.support.turn_scene import Scene, scene
 
 
@@ -172,7 +172,7 @@ def test_a_pause_that_outlasts_a_finished_turns_gets_an_opener_also_where_the_an
     talk.read("twelve divided by four", settled=True)
     talk.hush(192)
     assert talk.last(OpenerDue) == OpenerDue(known=True)
-    assert talk.silence_ms >= Endpointing().finished_ms
+    assert talk.silence_ms >= PauseLimits().finished_ms
 
 
 def test_a_gap_before_a_plosive_is_no_hesitation() -> None:

@@ -139,7 +139,7 @@ def test_a_recogniser_that_is_sure_ends_the_turn_sooner() -> None:
         return in_studio(scene, stt=stt)
 
     assert pause_ms(SureSpeechToText("the weather was nice")) <= 400
-    assert pause_ms(ScriptedSpeechToText("the weather was nice")) >= 800
+    assert pause_ms(ScriptedSpeechToText("the weather was nice")) >= 500
 
 
 def test_readings_without_an_opinion_are_readings() -> None:

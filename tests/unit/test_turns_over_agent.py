@@ -3,6 +3,7 @@
 import pytest
 
 from kame_core.options import TurnDetection
+from kame_core.prosody import Prosody
 from kame_core.turn_decisions import (
     BargeIn,
     Duck,
@@ -16,6 +17,8 @@ from kame_core.turn_decisions import (
 )
 from kame_core.turns import Phase
 from tests.support.turn_scene import Scene, over_an_answer, scene
+
+HUM = Prosody(articulation_db=2.0)
 
 
 def test_speech_over_the_agent_ducks_at_once_and_two_content_words_take_the_turn() -> None:
@@ -47,14 +50,84 @@ def test_a_backchannel_restores_the_voice(text: str) -> None:
     assert talk.at(Restore) - talk.at(Duck) <= 700
 
 
-def test_a_long_drawn_backchannel_is_none_after_900_ms() -> None:
+def test_who_goes_on_after_a_listeners_word_takes_the_turn_after_a_while() -> None:
     talk = over_an_answer()
     talk.speak(320)
-    talk.read("mm-hm")
-    talk.speak(480)
-    assert talk.kinds() == [Duck]
+    talk.read("okay")
     talk.speak(320)
-    assert talk.kinds() == [Duck, BargeIn]
+    assert BargeIn not in talk.kinds()
+    talk.speak(160)
+    assert talk.kinds()[-1] is BargeIn
+
+
+@pytest.mark.parametrize("text", ["", "mm-hm"])
+def test_a_hum_gives_the_voice_back_while_it_lasts_and_takes_no_turn(text: str) -> None:
+    talk = over_an_answer()
+    talk.voice = HUM
+    talk.speak(320)
+    talk.read(text)
+    talk.speak(640)
+    assert talk.kinds() == [Duck, Unduck]
+    assert talk.at(Unduck) - talk.at(Duck) <= 640
+    talk.hush(256)
+    assert talk.kinds() == [Duck, Unduck, Restore, SettleNow]
+
+
+def test_words_after_a_hum_still_take_the_turn() -> None:
+    talk = over_an_answer()
+    talk.voice = HUM
+    talk.speak(800)
+    talk.read("well what about the price")
+    assert talk.kinds() == [Duck, Unduck, BargeIn]
+
+
+def test_a_sound_that_dies_away_is_waited_for() -> None:
+    talk = over_an_answer()
+    talk.speak(480)
+    talk.voice = Prosody(articulation_db=8.0, decay_db=20.0)
+    talk.speak(128)
+    talk.hush(256)
+    assert BargeIn not in talk.kinds()
+
+
+def cut_by_its_sound(text: str, *, unsaid: bool) -> Scene:
+    """Three quarters of a second of sound over an answer, understood afterwards."""
+    talk = over_an_answer()
+    talk.speak(736)
+    assert talk.kinds()[-1] is BargeIn
+    if unsaid:
+        talk.turns.cut_short()
+    talk.hush(192)
+    talk.read(text, settled=True)
+    talk.hush(64)
+    return talk
+
+
+@pytest.mark.parametrize("text", ["exactly", ""])
+def test_an_answer_that_was_cut_for_nothing_is_given_back(text: str) -> None:
+    talk = cut_by_its_sound(text, unsaid=True)
+    assert talk.last(TurnDropped) == TurnDropped("backchannel" if text else "false_interruption", text)
+    assert not paused(talk).opener
+
+
+def paused(talk: Scene) -> Paused:
+    last = talk.last(Paused)
+    assert isinstance(last, Paused)
+    return last
+
+
+def test_an_interruption_is_none_the_less_one_where_the_agent_had_no_more_to_say() -> None:
+    talk = cut_by_its_sound("yes", unsaid=False)
+    talk.hush(1400)
+    assert TurnDropped not in talk.kinds()
+    assert TurnEnded in talk.kinds()
+
+
+def test_an_interruption_with_words_is_one() -> None:
+    talk = cut_by_its_sound("the other one please", unsaid=True)
+    talk.hush(1400)
+    assert TurnDropped not in talk.kinds()
+    assert TurnEnded in talk.kinds()
 
 
 def test_stop_understood_after_the_voice_came_back_still_stops_it() -> None:
@@ -145,9 +218,9 @@ def first_words() -> Scene:
 def test_in_the_first_seconds_sound_alone_does_not_take_the_turn() -> None:
     talk = first_words()
     talk.speak(1200)
-    assert talk.kinds() == [Duck]
+    assert talk.kinds() == [Duck, Unduck]
     talk.speak(640)
-    assert talk.kinds() == [Duck, BargeIn]
+    assert talk.kinds() == [Duck, Unduck, BargeIn]
 
 
 def test_in_the_first_seconds_words_take_it_that_are_not_the_agents() -> None:
