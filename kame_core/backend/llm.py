@@ -29,7 +29,7 @@ from kame_core.backend.llm_servers import (
     is_loopback,
     probe_local_server,
 )
-from kame_core.backend.spoken import MarkupFilter, ReasoningFilter
+from kame_core.backend.spoken import EyesOnlyFilter, MarkupFilter, ReasoningFilter
 from kame_core.backend.tool_wire import CallAssembler, as_wire, tool_parameters, without_tools
 from kame_core.errors import ChatModelError
 
@@ -161,7 +161,7 @@ class OpenAIChatModel:
     async def _attempt(self, request: ChatRequest, first_due_s: float, due_s: float) -> AsyncGenerator[ChatEvent, None]:
         may_think = self._dialect.thinks
         stream = await self._open(request, first_due_s)
-        reasoning, markup, calls = ReasoningFilter(), MarkupFilter(), CallAssembler()
+        reasoning, eyes_only, markup, calls = ReasoningFilter(), EyesOnlyFilter(), MarkupFilter(), CallAssembler()
         most_chars = max(400, request.max_tokens * _CHARS_PER_TOKEN)
         chars = 0
         chunks = 0
@@ -186,7 +186,7 @@ class OpenAIChatModel:
                     reason = _FINISH_REASONS.get(finish, reason)
                 if request.tools:
                     calls.feed(_choice_of(chunk)[0])
-                text = markup.feed(reasoning.feed(delta))[: most_chars - chars]
+                text = markup.feed(eyes_only.feed(reasoning.feed(delta)))[: most_chars - chars]
                 if text:
                     chars += len(text)
                     yield TextDelta(text)
@@ -198,7 +198,8 @@ class OpenAIChatModel:
             if reason == "length" and not chars and not calls and not may_think:
                 self._dialect.thinks = True
                 raise AttemptError(all_thought(), 0.0)
-            rest = (markup.feed(reasoning.finish()) + markup.finish())[: most_chars - chars]
+            rest = eyes_only.feed(reasoning.finish()) + eyes_only.finish()
+            rest = (markup.feed(rest) + markup.finish())[: most_chars - chars]
             if rest:
                 chars += len(rest)
                 yield TextDelta(rest)

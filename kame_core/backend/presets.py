@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kame_core.languages import language_of, primary_code
+
 MAX_CONTEXT_CHARS = 4000
 """Longest `context` of a conversation."""
 MAX_KNOWLEDGE_CHARS = 12_000
@@ -36,6 +38,8 @@ class Preset:
     """What to do with a turn that goes on."""
     opener: bool = True
     """The front end may say a few words of its own first."""
+    bilingual: bool = False
+    """People speak either of two languages to it, and are heard by who speaks the other."""
 
 
 ASSISTANT = Preset(
@@ -59,6 +63,7 @@ INTERPRETER = Preset(
     complete="Translate the last message.",
     incomplete="Translate as much of it as is certain to stay as it is, and nothing that is only to be expected.",
     opener=False,
+    bilingual=True,
 )
 TUTOR = Preset(
     name="tutor",
@@ -96,6 +101,31 @@ def preset_of(name: str) -> Preset:
 def other_language(language: str, second: str) -> str:
     """The second language of two: the one that was chosen, else English, or Spanish beside English."""
     return second or ("es" if language.split("-")[0].lower() in ("", "en") else "en")
+
+
+def spoken_languages(preset: str, language: str, second: str) -> tuple[str, ...]:
+    """The tags of what people speak to a preset: the conversation's language, or the two of an interpreter."""
+    other = other_language(language, second)
+    if not preset_of(preset).bilingual or not language or primary_code(other) == primary_code(language):
+        return (language,)
+    return (language, other)
+
+
+def direction(languages: tuple[str, ...], text: str, heard: str = "") -> tuple[str, str] | None:
+    """From which of two languages into which a text is to be translated; None: there are not two, or none can tell.
+
+    Args:
+        languages: tags, of `spoken_languages`.
+        text: the words.
+        heard: the language they are in, where a recogniser has told.
+    """
+    if len(languages) != 2:
+        return None
+    told = [tag for tag in languages if heard and primary_code(tag) == primary_code(heard)]
+    spoken = told[0] if told else language_of(text, languages)
+    if not spoken:
+        return None
+    return (languages[0], languages[1]) if spoken == languages[0] else (languages[1], languages[0])
 
 
 def listed() -> tuple[dict[str, str], ...]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from kame_core.backend.base import ChatMessage, Role
-from kame_core.backend.presets import other_language, preset_of
+from kame_core.backend.presets import direction, other_language, preset_of, spoken_languages
+from kame_core.languages import language_name
 
 Style = Literal["continuation", "utterance"]
 
@@ -35,6 +36,7 @@ _REGISTER = (
 )
 _INCOMPLETE = "The user is still speaking: the last message is only what has been heard so far. {task}"
 _COMPLETE = "The user has finished speaking. {task}"
+_DIRECTION = "The last message is in {}: say it in {}."
 _CONTINUE = (
     "In answer to it you have already said out loud: «{spoken}» Write only the words that come directly after "
     "these, so that both together make one natural answer. Say nothing twice. If what you said was wrong, put it "
@@ -55,37 +57,6 @@ _TOOLS = (
     "that it did not work, in plain words."
 )
 
-_LANGUAGES = {
-    "ar": "Arabic",
-    "cs": "Czech",
-    "da": "Danish",
-    "de": "German",
-    "el": "Greek",
-    "en": "English",
-    "es": "Spanish",
-    "fi": "Finnish",
-    "fr": "French",
-    "he": "Hebrew",
-    "hi": "Hindi",
-    "hu": "Hungarian",
-    "id": "Indonesian",
-    "it": "Italian",
-    "ja": "Japanese",
-    "ko": "Korean",
-    "nl": "Dutch",
-    "no": "Norwegian",
-    "pl": "Polish",
-    "pt": "Portuguese",
-    "ro": "Romanian",
-    "ru": "Russian",
-    "sv": "Swedish",
-    "th": "Thai",
-    "tr": "Turkish",
-    "uk": "Ukrainian",
-    "vi": "Vietnamese",
-    "zh": "Chinese",
-}
-
 _GREETING_CUE = "Hello."
 _GO_ON_CUE = "Please go on."
 
@@ -104,6 +75,8 @@ class PromptContext:
     """See `ConversationOptions`, also for the next two."""
     context: str = ""
     knowledge: str = ""
+    heard_language: str = ""
+    """Tag of the language the user's words are in; empty: not known."""
     style: Style = "continuation"
     """What the front end reads best: see `FrontendTraits.oracle_style`."""
     history: tuple[ChatMessage, ...] = ()
@@ -134,7 +107,7 @@ def build_messages(
             longer than the rest. History is left away from its oldest turn on, whole turns at a time; system message
             and the user's words stay, very long words of the user lose their beginning, results of tools their end.
     """
-    system = ChatMessage("system", _system_text(context, complete))
+    system = ChatMessage("system", _system_text(context, user_text, complete))
     turns = list(_turns(context.history))
     words = user_text.strip()[-_MOST_USER_CHARS:]
     if words:
@@ -155,12 +128,7 @@ def build_messages(
     return (system, *_alternating(messages))
 
 
-def language_name(tag: str) -> str:
-    """English name of a language tag's language; the tag itself where it is not known here."""
-    return _LANGUAGES.get(tag.replace("_", "-").split("-")[0].lower(), tag)
-
-
-def _system_text(context: PromptContext, complete: bool) -> str:
+def _system_text(context: PromptContext, user_text: str, complete: bool) -> str:
     preset = preset_of(context.preset)
     names = {
         "language": language_name(context.language) if context.language else "the user's own language",
@@ -180,7 +148,9 @@ def _system_text(context: PromptContext, complete: bool) -> str:
     if context.now:
         parts.append(f"It is {context.now}.")
     task = _COMPLETE.format(task=preset.complete) if complete else _INCOMPLETE.format(task=preset.incomplete)
-    parts.append(task)
+    languages = spoken_languages(context.preset, context.language, context.second_language)
+    known = direction(languages, user_text, context.heard_language)
+    parts.append(f"{task} {_DIRECTION.format(*map(language_name, known))}" if known else task)
     spoken = " ".join(context.spoken_this_turn.split())[-_MOST_SPOKEN_CHARS:]
     if context.tools and complete:
         parts.append(_TOOLS)

@@ -1,10 +1,12 @@
 """Streaming text filters: from what a chat model writes to what can be said.
 
-Both are fed deltas cut anywhere and give the same text however they were cut.
+All are fed deltas cut anywhere and give the same text however they were cut.
 """
 
 import re
 import unicodedata
+
+from kame_core.languages import language_of
 
 _REASONING_TAGS = ("think", "thinking", "reasoning", "thought")
 _TAG = re.compile(rf"<(/?)({'|'.join(_REASONING_TAGS)})>", re.IGNORECASE)
@@ -45,6 +47,96 @@ class ReasoningFilter:
         """What was held back as a possible tag."""
         held, self._held = self._held, ""
         return "" if self._inside else held
+
+
+_FENCE = "```"
+_ADDRESS_STARTS = ("https://", "http://", "www.")
+_LINK = re.compile(r"!?\[([^\]\n]{0,200})\]\([^)\s]{0,500}\)")
+_OPEN_LINK = re.compile(r"!?\[[^\]\n]{0,200}(?:\](?:\([^)\s]{0,500})?)?\Z|!\Z")
+_ADDRESS = re.compile(r"(?:https?://|www\.)[^\s<>()\[\]\"`]{1,500}", re.IGNORECASE)
+_OPEN_ADDRESS = re.compile(r"(?:https?://|www\.)[^\s<>()\[\]\"`]{0,500}\Z", re.IGNORECASE)
+_HOST = re.compile(r"(?:https?://)?(?:www\.)?([^\s/?#:]*)", re.IGNORECASE)
+_AFTER_ADDRESS = ".,;:!?'*_"
+_NO_CODE = {
+    "de": "Den Code lasse ich hier weg.",
+    "en": "I leave the code out here.",
+    "es": "Aquí omito el código.",
+    "fr": "Ici, j'omets le code.",
+    "it": "Qui tralascio il codice.",
+    "nl": "De code laat ik hier weg.",
+    "pt": "Aqui deixo o código de fora.",
+}
+
+
+class EyesOnlyFilter:
+    """Makes sayable what is meant for eyes: of a web address the host remains, of a link its words, of a block of code
+    a remark that it is left out, in the language of the words before it (in languages without one, nothing).
+    """
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._said = ""
+        self._inside = False
+        self._remarked = False
+
+    def feed(self, delta: str) -> str:
+        """What of the text so far is certain."""
+        return self._pass_on(self._held + delta, last=False)
+
+    def finish(self) -> str:
+        """What was held back, for it could have been the beginning of something."""
+        return self._pass_on(self._held, last=True)
+
+    def _pass_on(self, text: str, *, last: bool) -> str:
+        said = []
+        while True:
+            place = text.find(_FENCE)
+            part = text if place < 0 else text[:place]
+            if self._inside:
+                keep = 0 if last or place >= 0 else _begun(part, _FENCE)
+                self._held = part[len(part) - keep :]
+            else:
+                keep = 0 if last or place >= 0 else _undecided(part)
+                said.append(self._say(part[: len(part) - keep]))
+                self._held = part[len(part) - keep :]
+            if place < 0:
+                return "".join(said)
+            text = text[place + len(_FENCE) :]
+            self._inside = not self._inside
+            if self._inside:
+                said.append(self._remark())
+
+    def _say(self, text: str) -> str:
+        self._said = (self._said + text)[-500:]
+        return _ADDRESS.sub(_host_of, _LINK.sub(r"\1", text))
+
+    def _remark(self) -> str:
+        if self._remarked:
+            return " "
+        self._remarked = True
+        remark = _NO_CODE.get(language_of(self._said) or "en", "")
+        return f" {remark} " if remark else " "
+
+
+def _undecided(text: str) -> int:
+    """How many characters at the end may be the beginning of what is not said as it is written."""
+    link, address = _OPEN_LINK.search(text), _OPEN_ADDRESS.search(text)
+    begun = max(_begun(text, start) for start in (_FENCE, *_ADDRESS_STARTS))
+    starts = [len(text) - begun, *(found.start() for found in (link, address) if found is not None)]
+    return len(text) - min(starts)
+
+
+def _begun(text: str, whole: str) -> int:
+    """The length of the beginning of `whole` with which a text ends."""
+    lower = text.lower()
+    return next((size for size in range(len(whole) - 1, 0, -1) if lower.endswith(whole[:size])), 0)
+
+
+def _host_of(address: re.Match[str]) -> str:
+    written = address[0]
+    kept = written.rstrip(_AFTER_ADDRESS)
+    host = _HOST.match(kept)
+    return (host[1] if host else "") + written[len(kept) :]
 
 
 class MarkupFilter:

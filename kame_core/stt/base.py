@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from kame_core.audio import Samples
 from kame_core.errors import KameError
@@ -18,7 +18,14 @@ class RecognizerUpdate:
     settled: bool = False
     """Answer to a `flush`: the best reading of all sound pushed before it. More speech may still follow."""
     fault: KameError | None = None
-    """The recogniser failed; it recovers by itself where it can, and `text` then starts anew."""
+    """The recogniser failed; it recovers by itself where it can. `text` is what was understood before, as long as its
+    sound will be read again; empty: that sound is gone, and later texts hold only what was said since."""
+    language: str = ""
+    """Code (ISO 639) of the language it is spoken in, where the recogniser has recognised that."""
+
+
+MULTIPLE = "mul"
+"""The language tag of what is spoken in more than one language (BCP 47, ISO 639-2)."""
 
 
 class Recognizer(Protocol):
@@ -45,16 +52,28 @@ class Recognizer(Protocol):
         """Free the recogniser; idempotent; within 2 s."""
 
 
+@runtime_checkable
+class MultilingualRecognizer(Recognizer, Protocol):
+    """A recogniser that may be told anew what is spoken."""
+
+    def expect(self, languages: tuple[str, ...]) -> None:
+        """From now on one of these languages is spoken (tags, at least one), another one in each utterance perhaps.
+
+        Raises:
+            SpeechToTextError: `unsupported_language`; it goes on as before.
+        """
+
+
 class SpeechToText(Protocol):
     """An engine that opens recognisers."""
 
     name: str
 
     async def open(self, language: str) -> Recognizer:
-        """A recogniser ready to be pushed to.
+        """A recogniser ready to be pushed to, for a language tag; `MULTIPLE`: more than one is spoken.
 
         Raises:
-            SpeechToTextError: it cannot start.
+            SpeechToTextError: it cannot start, or hears no such language (`unsupported_language`).
         """
 
     async def aclose(self) -> None:

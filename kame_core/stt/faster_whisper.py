@@ -10,16 +10,16 @@ All recognisers of an engine share one model and one worker: pauses are read bef
 
 import asyncio
 import logging
-import re
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kame_core.audio import Samples
 from kame_core.errors import SpeechToTextError
-from kame_core.stt.base import RecognizerUpdate
+from kame_core.languages import primary_code
+from kame_core.stt.base import MULTIPLE, RecognizerUpdate
 from kame_core.stt.local_agreement import LocalAgreement
 from kame_core.stt.outbox import Outbox
 from kame_core.stt.whisper_files import fetch_whisper, locate_whisper
@@ -33,8 +33,11 @@ _INTERVAL_SAMPLES = RATE_HZ // 2
 _MAX_BUSY_SHARE = 2 / 3
 _MAX_BACK_OFF_SAMPLES = 8 * RATE_HZ
 _FIXES_LANGUAGE_SAMPLES = 3 * RATE_HZ
+_MAY_FIX_LANGUAGE_SAMPLES = RATE_HZ
+_SURE_OF_LANGUAGE = 0.95
+"""One second is enough where the choice is so clear; detection costs as much as reading."""
 _LANGUAGE_ALIASES = {"nb": "no", "iw": "he", "jv": "jw", "cmn": "zh", "fil": "tl", "in": "id", "mo": "ro"}
-_DETECTED = ("", "auto", "und", "mul")
+_DETECTED = ("", "auto", "und", MULTIPLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +88,12 @@ class WhisperRecognizer:
 
     sample_rate_hz = RATE_HZ
 
-    def __init__(self, queue: _Queue, language: str) -> None:
+    def __init__(self, queue: _Queue, languages: tuple[str, ...], known: frozenset[str]) -> None:
         self._queue = queue
-        self._language = language
+        self._languages = languages
+        self._known = known
         self._heard_language = ""
+        self._fixed_language = ""
         self._outbox = Outbox()
         self._agreement = LocalAgreement()
         self._utterance = 0
@@ -137,7 +142,7 @@ class WhisperRecognizer:
         self._samples = self._unread_samples = 0
         self._clipped = False
         self._flush = None
-        self._shown = self._heard_language = ""
+        self._shown = self._heard_language = self._fixed_language = ""
         self._agreement = LocalAgreement()
         self._queue.leave(self)
         self._outbox.drop_readings()
@@ -145,6 +150,15 @@ class WhisperRecognizer:
     def updates(self) -> AsyncIterator[RecognizerUpdate]:
         """Readings in order; for one reader."""
         return self._outbox
+
+    def expect(self, languages: tuple[str, ...]) -> None:
+        """From the next reading on one of these languages is spoken (tags).
+
+        Raises:
+            SpeechToTextError: the model does not know one of them (`unsupported_language`).
+        """
+        self._languages = _language_codes(languages, self._known)
+        self._heard_language = self._fixed_language = ""
 
     @property
     def closed(self) -> bool:
@@ -171,8 +185,8 @@ class WhisperRecognizer:
         began_s = loop.time()
         self._reading = True
         try:
-            language = self._language or self._heard_language
-            reading = await workers.run(reader.read, job.pieces, language, settled=job.answers > 0)
+            languages = (self._fixed_language,) if self._fixed_language else self._languages
+            reading = await workers.run(reader.read, job.pieces, languages, settled=job.answers > 0)
         except Exception as error:
             log.warning("Whisper could not read %d ms of sound", _duration_ms(job), exc_info=error)
             self._failed(job)
@@ -191,8 +205,8 @@ class WhisperRecognizer:
     def _understood(self, job: _Job, reading: Reading) -> None:
         if self._closed or job.utterance != self._utterance:
             return
-        if sum(piece.size for piece in job.pieces) >= _FIXES_LANGUAGE_SAMPLES:
-            self._heard_language = reading.language
+        if len(self._languages) != 1:
+            self._note_language(job, reading)
         if job.answers:
             self._shown = self._agreement.settle(reading.text, clipped=job.clipped)
             self._answer(job, None)
@@ -200,7 +214,14 @@ class WhisperRecognizer:
             text = self._agreement.push(reading.text)
             if text != self._shown:
                 self._shown = text
-                self._outbox.put(RecognizerUpdate(job.utterance, text))
+                self._outbox.put(RecognizerUpdate(job.utterance, text, language=self._heard_language))
+
+    def _note_language(self, job: _Job, reading: Reading) -> None:
+        self._heard_language = reading.language or self._heard_language
+        samples = sum(piece.size for piece in job.pieces)
+        sure = samples >= _MAY_FIX_LANGUAGE_SAMPLES and reading.language_share >= _SURE_OF_LANGUAGE
+        if sure or samples >= _FIXES_LANGUAGE_SAMPLES:
+            self._fixed_language = self._heard_language
 
     def _failed(self, job: _Job) -> None:
         """Tell; the sound is kept and read again later, less often while this goes on."""
@@ -214,9 +235,10 @@ class WhisperRecognizer:
             self._outbox.put(RecognizerUpdate(job.utterance, self._shown, fault=fault))
 
     def _answer(self, job: _Job, fault: SpeechToTextError | None) -> None:
-        self._outbox.put(RecognizerUpdate(job.utterance, self._shown, settled=True, fault=fault))
+        answer = RecognizerUpdate(job.utterance, self._shown, settled=True, language=self._heard_language)
+        self._outbox.put(replace(answer, fault=fault))
         for _ in range(job.answers - 1):
-            self._outbox.put(RecognizerUpdate(job.utterance, self._shown, settled=True))
+            self._outbox.put(answer)
 
 
 def _duration_ms(job: _Job) -> int:
@@ -273,7 +295,8 @@ class FasterWhisperSpeechToText:
             SpeechToTextError: the model cannot be loaded, or does not know the language (`unsupported_language`).
         """
         reader = await self._loaded()
-        recognizer = WhisperRecognizer(self._queue, _language_code(language or self._language, reader.languages))
+        languages = _language_codes((language or self._language,), reader.languages)
+        recognizer = WhisperRecognizer(self._queue, languages, reader.languages)
         self._recognizers = {other for other in self._recognizers if not other.closed} | {recognizer}
         return recognizer
 
@@ -318,9 +341,15 @@ class FasterWhisperSpeechToText:
             await recognizer.read(reader, self._workers)
 
 
+def _language_codes(tags: tuple[str, ...], known: frozenset[str]) -> tuple[str, ...]:
+    """Whisper's codes for language tags; none: detect."""
+    codes = tuple(dict.fromkeys(_language_code(tag, known) for tag in tags))
+    return () if "" in codes else codes
+
+
 def _language_code(tag: str, known: frozenset[str]) -> str:
     """Whisper's code for a language tag (BCP 47); empty: detect."""
-    primary = re.split("[-_]", tag.strip().lower())[0]
+    primary = primary_code(tag)
     if primary in _DETECTED:
         return "" if len(known) > 1 else "en"
     code = _LANGUAGE_ALIASES.get(primary, primary)

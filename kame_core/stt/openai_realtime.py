@@ -16,7 +16,7 @@ from typing import Any
 from kame_core.audio import SAMPLE_RATE_HZ
 from kame_core.errors import SpeechToTextError, UnavailableError
 from kame_core.speech_api import SpeechApi, refusal, unreachable
-from kame_core.stt.realtime_recognizer import CLOSE_DEADLINE_S, Line, RealtimeRecognizer, error_code
+from kame_core.stt.realtime_recognizer import CLOSE_DEADLINE_S, Line, RealtimeRecognizer, error_code, language_code
 
 DEFAULT_MODEL = "gpt-live-transcribe"
 _MAX_MESSAGE_BYTES = 1 << 20
@@ -86,8 +86,7 @@ class OpenAIRealtimeSpeechToText:
         """
         if self._closed:
             raise SpeechToTextError("The server is shutting down.", code="stt_closed", retryable=False)
-        code = (language or self._default_language).lower().partition("-")[0]
-        code = "" if code in ("auto", "und", "mul") else code
+        code = language_code((language or self._default_language,))
         recognizer = RealtimeRecognizer(self, code, await self.connect(code))
         self._recognizers.add(recognizer)
         return recognizer
@@ -106,7 +105,7 @@ class OpenAIRealtimeSpeechToText:
                 connection = await self._realtime.connect(
                     extra_query={"intent": "transcription"}, websocket_connection_options=options
                 ).enter()
-                line = Line(connection, asyncio.get_running_loop().time())
+                line = Line(connection, asyncio.get_running_loop().time(), language)
                 await line.send("session.update", session=self._session(language))
                 while (event := await line.receive()).get("type") != "session.updated":
                     if event.get("type") == "error":

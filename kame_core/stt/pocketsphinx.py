@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 RATE_HZ = 16_000
 _MAX_UTTERANCE_SAMPLES = 30 * RATE_HZ
 _MAX_UNSENT_BYTES = 2 * _MAX_UTTERANCE_SAMPLES
-_START_DEADLINE_S = 20.0
+_START_DEADLINE_S = 60.0
 _END_DEADLINE_S = 1.0
 _MAX_RESTARTS = 3
 """In one utterance; a sound that kills the decoder each time is given up then."""
@@ -144,6 +144,7 @@ class PocketsphinxRecognizer:
         self._utterance = 0
         self._sound: deque[bytes] = deque()
         self._sound_samples = 0
+        self._shown = ""
         self._unanswered = 0
         self._restarts = 0
         self._closed = False
@@ -180,6 +181,7 @@ class PocketsphinxRecognizer:
         self._utterance += 1
         self._sound.clear()
         self._sound_samples = self._unanswered = self._restarts = 0
+        self._shown = ""
         self._outbox.drop_readings()
         self._process.send(message(Kind.COMMIT, numbered(self._utterance)))
 
@@ -213,6 +215,7 @@ class PocketsphinxRecognizer:
             settled = kind is Kind.SETTLED
             if settled:
                 self._unanswered = max(0, self._unanswered - 1)
+            self._shown = text
             self._outbox.put(RecognizerUpdate(utterance, text, settled))
 
     async def _replace(self) -> bool:
@@ -222,10 +225,11 @@ class PocketsphinxRecognizer:
         fault = SpeechToTextError(
             "The speech recogniser crashed and was started again; a few words may be missing.", code="stt_crashed"
         )
-        self._outbox.put(RecognizerUpdate(self._utterance, "", fault=fault))
         if self._restarts > _MAX_RESTARTS:  # this sound kills it
             self._sound.clear()
             self._sound_samples = 0
+            self._shown = ""
+        self._outbox.put(RecognizerUpdate(self._utterance, self._shown, fault=fault))
         await self._engine.end(self._process)
         try:
             self._process = await self._engine.take()
@@ -248,6 +252,7 @@ class PocketsphinxSpeechToText:
     """
 
     name = "pocketsphinx"
+    languages = frozenset({"en"})
 
     def __init__(self, spares: int = 1) -> None:
         self._spares = spares

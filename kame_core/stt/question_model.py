@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kame_core.errors import UnavailableError
-from kame_core.stt import ngram, questions
+from kame_core.stt import ngram, question_slots, questions
 from kame_core.stt.ngram import TrigramModel
 
 _FOLDER = "kame-voice"
@@ -82,13 +82,15 @@ def _cache_folders() -> list[Path]:
     with contextlib.suppress(RuntimeError):  # no home at all
         folders.append(Path.home() / ".cache" / _FOLDER)
     user = os.getuid() if hasattr(os, "getuid") else "user"
-    return [*folders, Path(tempfile.gettempdir()) / f"{_FOLDER}-{user}"]
+    with contextlib.suppress(FileNotFoundError):  # a read-only file system; the files may lie at home already
+        folders.append(Path(tempfile.gettempdir()) / f"{_FOLDER}-{user}")
+    return folders
 
 
 def _content_key(pronunciations_path: Path) -> str:
     """Changes whenever the files would: with the templates, the way of counting, or the dictionary."""
     digest = hashlib.sha256()
-    for module in (questions, ngram):
+    for module in (questions, question_slots, ngram):
         digest.update(inspect.getsource(module).encode())
     digest.update(str(pronunciations_path.stat().st_size).encode())
     return digest.hexdigest()[:16]
@@ -103,11 +105,11 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _build(folder: Path, name: str, pronunciations_path: Path) -> ModelFiles:
-    pronunciations = _read_dictionary(pronunciations_path)
-    model = TrigramModel(questions.question_templates(pronunciations.has))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not _is_ours(folder):
         raise PermissionError(f"{folder} belongs to somebody else")
+    pronunciations = _read_dictionary(pronunciations_path)
+    model = TrigramModel(questions.question_templates(pronunciations.has))
     files = ModelFiles(folder / f"{name}.lm", folder / f"{name}.dict")
     with _replacing(files.dictionary) as path, path.open("w", encoding="utf-8") as file:
         for word in model.words:
@@ -139,7 +141,7 @@ class _Pronunciations(dict[str, list[tuple[str, str]]]):
 
 
 def _read_dictionary(path: Path) -> _Pronunciations:
-    pronunciations = _Pronunciations({word: [(word, phones)] for word, phones in questions.PRONUNCIATIONS.items()})
+    pronunciations = _Pronunciations({word: [(word, phones)] for word, phones in question_slots.PRONUNCIATIONS.items()})
     with path.open(encoding="utf-8") as file:
         for line in file:
             variant, _, phones = line.strip().partition(" ")

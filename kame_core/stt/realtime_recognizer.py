@@ -15,7 +15,8 @@ from openai.resources.realtime.realtime import AsyncRealtimeConnection
 
 from kame_core.audio import SAMPLE_RATE_HZ, Samples, to_int16
 from kame_core.errors import SpeechToTextError
-from kame_core.stt.base import RecognizerUpdate
+from kame_core.languages import primary_code
+from kame_core.stt.base import MULTIPLE, RecognizerUpdate
 from kame_core.stt.outbox import Outbox
 from kame_core.stt.speech_parts import Part, Utterance
 
@@ -63,9 +64,10 @@ class Service(Protocol):
 class Line:
     """One connection, and what was said on it."""
 
-    def __init__(self, connection: AsyncRealtimeConnection, now_s: float) -> None:
+    def __init__(self, connection: AsyncRealtimeConnection, now_s: float, language: str) -> None:
         self._connection = connection
         self.since_s = now_s
+        self.language = language
         self.over = asyncio.Event()
         self.commits: deque[Part] = deque()
         """Committed, and not yet told under which id."""
@@ -173,6 +175,13 @@ class RealtimeRecognizer:
         """Readings as they come; for one reader."""
         return self._outbox
 
+    def expect(self, languages: tuple[str, ...]) -> None:
+        """These languages are spoken (tags). Of several the service is told none; which it was, it does not say.
+
+        The connection is renewed for that as soon as nobody speaks.
+        """
+        self._language = language_code(languages)
+
     async def aclose(self) -> None:
         """Hang up; idempotent."""
         if self._closed:
@@ -253,7 +262,8 @@ class RealtimeRecognizer:
                         line.over.set()
             if line is not None:
                 age_s = now_s - line.since_s - engine.session_s
-                if age_s > _MAX_RENEWAL_DELAY_S or (age_s > 0 and not utterance.parts):
+                wanted = age_s > 0 or line.language != self._language
+                if age_s > _MAX_RENEWAL_DELAY_S or (wanted and not utterance.parts):
                     line.over.set()
 
     def _give_up(self, utterance: Utterance, part: Part) -> None:
@@ -339,6 +349,12 @@ class RealtimeRecognizer:
 
     def _fault(self, error: SpeechToTextError) -> None:
         self._outbox.put(RecognizerUpdate(self._utterance.number, self._utterance.text, fault=error))
+
+
+def language_code(tags: tuple[str, ...]) -> str:
+    """The code (ISO 639) the service is told; empty: it finds out by itself."""
+    codes = {primary_code(tag) for tag in tags}
+    return "" if len(codes) != 1 or codes & {"", "auto", "und", MULTIPLE} else codes.pop()
 
 
 def error_code(event: Event) -> str:

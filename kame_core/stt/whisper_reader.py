@@ -4,7 +4,7 @@ import logging
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ class Reading:
     """Whisper's code of the language that was given or detected."""
     doubtful: bool = False
     """It repeats itself, as Whisper does when it has lost the thread."""
+    language_share: float = 1.0
+    """How probable that language is, of those it could be."""
 
 
 class WhisperReader:
@@ -106,21 +108,29 @@ class WhisperReader:
         self.running_on = f"{where} {precision}"
         self.languages = frozenset(str(code) for code in self._model.supported_languages)
 
-    def read(self, pieces: Sequence[Samples], language: str, *, settled: bool) -> Reading:
-        """Read float32 pieces, 16 kHz; an empty `language` is detected."""
+    def read(self, pieces: Sequence[Samples], languages: tuple[str, ...], *, settled: bool) -> Reading:
+        """Read float32 pieces, 16 kHz, in the likeliest of some `languages` (Whisper's codes; none: of all)."""
         sound = np.concatenate(pieces) if pieces else silence(0)
         if level_dbfs(sound) < _SILENCE_DBFS:
-            return Reading("", language)
+            return Reading("", languages[0] if len(languages) == 1 else "", language_share=0.0)
         beams = _BEAM_SETTLED if settled else _BEAM_PARTIAL
+        language, share = (languages[0], 1.0) if len(languages) == 1 else self._detect(sound, languages)
         reading = self._transcribe(sound, language, beams)
         if reading.doubtful and settled:
-            return self._transcribe(sound, reading.language, beams, no_repeat_ngram_size=3)
-        return reading
+            reading = self._transcribe(sound, language, beams, no_repeat_ngram_size=3)
+        return replace(reading, language_share=share)
+
+    def _detect(self, sound: Samples, languages: tuple[str, ...]) -> tuple[str, float]:
+        """The likeliest of some languages (none: of all), and how likely it is among them."""
+        _, _, probabilities = self._model.detect_language(sound)
+        shares = {code: share for code, share in probabilities if not languages or code in languages}
+        language = max(shares, key=lambda code: shares[code])
+        return str(language), float(shares[language]) / max(1e-9, sum(shares.values()))
 
     def _transcribe(self, sound: Samples, language: str, beams: int, **options: Any) -> Reading:
-        segments, info = self._model.transcribe(
+        segments, _ = self._model.transcribe(
             sound,
-            language=language or None,
+            language=language,
             beam_size=beams,
             temperature=0.0,
             compression_ratio_threshold=None,  # judged here: repeating at a higher temperature takes seconds
@@ -135,7 +145,7 @@ class WhisperReader:
         spoken = [segment for segment in segments if not _is_hallucination(segment)]
         text = " ".join("".join(segment.text for segment in spoken).replace("\ufffd", "").split())
         doubtful = any(segment.compression_ratio > _REPETITIVE for segment in spoken)
-        return Reading(text, str(info.language), doubtful)
+        return Reading(text, language, doubtful)
 
 
 def _is_hallucination(segment: Any) -> bool:

@@ -41,8 +41,14 @@ class TextToSpeech(Protocol):
 
     name: str
 
-    def speak(self, text: str, voice: str = "") -> AsyncGenerator[SpeechChunk, None]:
+    def speak(self, text: str, voice: str = "", language: str = "") -> AsyncGenerator[SpeechChunk, None]:
         """Synthesise; closing the generator cancels.
+
+        Args:
+            text: what is said.
+            voice: a name of the engine's, or a language tag; empty: its default.
+            language: tag of the text's language where that is another than the voice's: an engine whose voices speak
+                one language each takes one of that language instead, where it has any.
 
         Raises:
             TextToSpeechError: synthesis failed.

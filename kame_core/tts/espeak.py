@@ -73,7 +73,7 @@ class EspeakTextToSpeech:
         self._library: EspeakLibrary | None = None
         self._closed = False
 
-    async def speak(self, text: str, voice: str = "") -> AsyncGenerator[SpeechChunk, None]:
+    async def speak(self, text: str, voice: str = "", language: str = "") -> AsyncGenerator[SpeechChunk, None]:
         """Synthesise; one chunk a piece of up to a few sentences; closing the generator cancels.
 
         Raises:
@@ -83,7 +83,7 @@ class EspeakTextToSpeech:
         offset_samples = 0
         try:
             for start, end in split_pieces(text):
-                chunk = await self._run(text[start:end], voice, cancelled)
+                chunk = await self._run(text[start:end], voice, language, cancelled)
                 marks = shifted(chunk.marks, start, offset_samples)
                 offset_samples += chunk.pcm.size
                 if chunk.pcm.size:
@@ -107,8 +107,9 @@ class EspeakTextToSpeech:
             if self._owns_workers:
                 self._workers.close()
 
-    async def _run(self, text: str, voice: str, cancelled: threading.Event) -> SpeechChunk:
-        return await self._guarded_run(lambda: self._synthesise(text, voice or self._default_voice, cancelled))
+    async def _run(self, text: str, voice: str, language: str, cancelled: threading.Event) -> SpeechChunk:
+        chosen = voice or self._default_voice
+        return await self._guarded_run(lambda: self._synthesise(text, chosen, language, cancelled))
 
     async def _guarded_run(self, function: Callable[[], T]) -> T:
         if self._closed:
@@ -125,19 +126,27 @@ class EspeakTextToSpeech:
             self._library.release()
             self._library = None
 
-    def _synthesise(self, text: str, voice: str, cancelled: threading.Event) -> SpeechChunk:
+    def _synthesise(self, text: str, voice: str, language: str, cancelled: threading.Event) -> SpeechChunk:
         spoken = speakable(text)
         if cancelled.is_set() or not spoken.strip():
             return SpeechChunk(silence(0))
         library = self._loaded()
         synthesis = library.synthesise(
             spoken,
-            voice=resolve_voice(library, voice),
+            voice=_voice_of_language(library, language) or resolve_voice(library, voice),
             rate_wpm=self._rate_wpm,
             volume=self._volume,
             cancelled=cancelled.is_set,
         )
         return _finished(text, synthesis, library.rate_hz)
+
+
+def _voice_of_language(library: EspeakLibrary, language: str) -> str:
+    """The library's voice for a language tag; empty: it has none, or no language is given."""
+    try:
+        return resolve_voice(library, language) if language else ""
+    except TextToSpeechError:
+        return ""
 
 
 def resolve_voice(library: EspeakLibrary, voice: str) -> str:

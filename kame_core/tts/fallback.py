@@ -49,7 +49,7 @@ class FallbackTextToSpeech:
         self.failure: KameError | None = None
         """Why the primary is not used at present."""
 
-    async def speak(self, text: str, voice: str = "") -> AsyncGenerator[SpeechChunk, None]:
+    async def speak(self, text: str, voice: str = "", language: str = "") -> AsyncGenerator[SpeechChunk, None]:
         """Synthesise; closing the generator cancels whichever voice speaks.
 
         Raises:
@@ -59,7 +59,7 @@ class FallbackTextToSpeech:
         begun: WordMark | None = None
         if self.failure is None or self._clock.now() >= self._rests_until_s:
             try:
-                async with aclosing(self._primary.speak(text, voice)) as chunks:
+                async with aclosing(self._primary.speak(text, voice, language)) as chunks:
                     async for chunk in chunks:
                         said_samples += chunk.pcm.size
                         begun = chunk.marks[-1] if chunk.marks else begun
@@ -72,7 +72,7 @@ class FallbackTextToSpeech:
         if not any(map(str.isalnum, text[start:])):
             return
         other = voice if is_language_tag(voice) else ""  # other names are those of the primary's voices
-        async with aclosing(self._fallback.speak(text[start:], other)) as chunks:
+        async with aclosing(self._fallback.speak(text[start:], other, language)) as chunks:
             async for chunk in chunks:
                 marks = shifted(chunk.marks, start, said_samples)
                 if begun is not None:  # a word that is said again counts once

@@ -64,8 +64,10 @@ class OpenAITextToSpeech:
         self._rates = SpeakingRates()
         self._closed = False
 
-    async def speak(self, text: str, voice: str = "") -> AsyncGenerator[SpeechChunk, None]:
+    async def speak(self, text: str, voice: str = "", language: str = "") -> AsyncGenerator[SpeechChunk, None]:
         """Synthesise; chunks as they arrive; closing the generator closes the HTTP response at once.
+
+        `language` changes nothing: every voice of such services speaks the language of its text.
 
         Raises:
             TextToSpeechError: refused, unreachable, broken off, or too slow (`tts_timeout`).

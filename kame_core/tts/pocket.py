@@ -20,6 +20,7 @@ import numpy as np
 
 from kame_core.audio import SAMPLE_RATE_HZ, Samples
 from kame_core.errors import KameError, TextToSpeechError, UnavailableError
+from kame_core.languages import primary_code
 from kame_core.tts.base import SpeechChunk
 from kame_core.tts.streaming import speech_chunks
 from kame_core.tts.text import is_language_tag, speakable
@@ -96,7 +97,7 @@ class PocketTextToSpeech:
             samples = [piece.size async for piece in sound]
         return sum(samples) / SAMPLE_RATE_HZ / max(1e-6, time.monotonic() - began_s)
 
-    async def speak(self, text: str, voice: str = "") -> AsyncGenerator[SpeechChunk, None]:
+    async def speak(self, text: str, voice: str = "", language: str = "") -> AsyncGenerator[SpeechChunk, None]:
         """Synthesise; a chunk for every 80 ms or so; closing the generator stops the model at its next step.
 
         Raises:
@@ -105,8 +106,9 @@ class PocketTextToSpeech:
         spoken = speakable(text)
         if not any(map(str.isalnum, spoken)):
             return
+        chosen = voice if primary_code(language) in ("", self._language) else language
         async with (
-            aclosing(self._sound(spoken, voice)) as sound,
+            aclosing(self._sound(spoken, chosen)) as sound,
             aclosing(speech_chunks(text, sound, self._rates, voice)) as chunks,
         ):
             async for chunk in chunks:

@@ -212,6 +212,8 @@ speech. *Settled*: from the pause to the reading that the turn is answered by. *
 of the speech, on one core. pocketsphinx's times are processor times with sound arriving at its own pace: what a caller
 sees on a core of their own.
 
+Half an hour of talk for every engine, memory and lost words: [stt-endurance.md](stt-endurance.md).
+
 The synthetic questions are espeak-ng's, in {voices} voices: *foreseen* and *held out* are of the offline responder's
 kinds, the latter worded by somebody who has not seen the templates; *open* is anything. The real recordings are
 {recordings}.

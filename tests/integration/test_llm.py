@@ -95,6 +95,21 @@ class TestAnswers:
         assert len(stamps) == 6
         assert stamps[-1] - stamps[0] > 0.1
 
+    async def test_what_is_written_for_eyes_reaches_the_ear_as_words(self) -> None:
+        """Markdown, emoji, addresses and code, cut anywhere; of two thousand words, as many as were asked for."""
+        written = "**Sure!** 😀 See [the guide](https://example.com/g) at https://www.example.org/a?b=1."
+        written += "\n```\nx = 1\n```\nDone."
+        said = "Sure!  See the guide at example.org.\n I leave the code out here. \nDone."
+        for token_chars in (1, 3, 50):
+            async with Client(Behaviour(token_chars=token_chars)) as client:
+                client.server.answer = lambda messages: written
+                assert text_of(await collect(client.model)) == said
+        async with Client() as client:
+            client.server.answer = lambda messages: "word " * 2000
+            events = await collect(client.model)
+        assert 200 <= len(text_of(events).split()) < 400
+        assert events[-1] == Finish("length")
+
     async def test_the_connection_is_used_again(self) -> None:
         async with Client() as client:
             for _ in range(4):

@@ -106,6 +106,23 @@ async def test_it_opens_a_transcription_session_without_the_services_turn_detect
     assert session["audio"]["input"]["transcription"] == {"model": "gpt-live-transcribe", "language": "en"}
 
 
+async def test_where_two_languages_are_spoken_the_service_is_told_none(server: TranscriptionServer, ear: Ear) -> None:
+    """The connection is renewed for it as soon as nobody speaks, and no word is lost."""
+    await ear.hear(LANGUAGE.say(QUESTION))
+    ear.recognizer.expect(("en", "de"))
+    ear.recognizer.flush()
+    assert (await ear.settled()).text == QUESTION
+    ear.recognizer.commit()
+    async with asyncio.timeout(5):
+        while len(server.sessions) < 2:
+            await asyncio.sleep(0.02)
+    await ear.hear(LANGUAGE.say(QUESTION))
+    ear.recognizer.flush()
+    assert (await ear.settled(2)).text == QUESTION
+    told = [session["audio"]["input"]["transcription"] for session in server.sessions]
+    assert [one.get("language") for one in told] == ["en", None]
+
+
 async def test_partials_grow_word_by_word_while_one_speaks(ear: Ear) -> None:
     await ear.hear(LANGUAGE.say(QUESTION))
     ear.recognizer.flush()

@@ -14,6 +14,7 @@ from kame_core.audio import Samples, silence
 from kame_core.errors import SpeechToTextError
 from kame_core.stt.base import RecognizerUpdate, SpeechToText
 from kame_core.stt.faster_whisper import FasterWhisperSpeechToText, WhisperRecognizer
+from kame_core.stt.languages import tune
 from kame_core.stt.local_agreement import LocalAgreement
 from kame_core.stt.whisper_reader import Reading, WhisperReader
 from tests.support.tiny_whisper import build_whisper
@@ -112,12 +113,12 @@ async def test_nothing_and_silence_settle_empty(model: Path) -> None:
 
 
 async def test_a_detected_language_stays_for_the_utterance(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+    asked: list[tuple[str, ...]] = []
     read = WhisperReader.read
 
-    def recorded(self: WhisperReader, pieces: Any, language: str, *, settled: bool) -> Reading:
-        asked.append(language)
-        return read(self, pieces, language, settled=settled)
+    def recorded(self: WhisperReader, pieces: Any, languages: tuple[str, ...], *, settled: bool) -> Reading:
+        asked.append(languages)
+        return read(self, pieces, languages, settled=settled)
 
     monkeypatch.setattr(WhisperReader, "read", recorded)
     async with engine(model) as stt:
@@ -126,14 +127,58 @@ async def test_a_detected_language_stays_for_the_utterance(model: Path, monkeypa
         for _ in range(2):
             recognizer.push(speech(3.5))
             recognizer.flush()
-            await reader.settled()
+            update = await reader.settled()
         recognizer.commit()
         recognizer.push(speech(1.0))
         recognizer.flush()
         await reader.settled()
-    assert asked[0] == ""
-    assert len(asked[1]) == 2
-    assert asked[2] == ""
+    assert asked == [(), (update.language,), ()]
+    assert len(update.language) == 2
+
+
+async def test_of_two_languages_the_likelier_is_read_and_told(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the model hears in the sound is given: French above all, which nobody speaks here."""
+    heard = iter(([("fr", 0.6), ("de", 0.2), ("en", 0.1)], [("fr", 0.5), ("en", 0.39), ("de", 0.01)]))
+    read: list[str] = []
+    transcribe = faster_whisper.WhisperModel.transcribe
+
+    def detect(_: object, sound: Samples) -> tuple[str, float, list[tuple[str, float]]]:
+        shares = next(heard)
+        return (*shares[0], shares)
+
+    def recorded(self: faster_whisper.WhisperModel, sound: Samples, **options: Any) -> Any:
+        read.append(options["language"])
+        return transcribe(self, sound, **options)
+
+    async with engine(model) as stt:
+        recognizer = await stt.open("mul")
+        recognizer.expect(("de-AT", "en"))
+        reader = Reader(recognizer)
+        monkeypatch.setattr(faster_whisper.WhisperModel, "detect_language", detect)
+        monkeypatch.setattr(faster_whisper.WhisperModel, "transcribe", recorded)
+
+        async def language_of(seconds: float) -> str:
+            recognizer.push(speech(seconds))
+            recognizer.flush()
+            return (await reader.settled()).language
+
+        assert await language_of(1.2) == "de"
+        recognizer.commit()
+        assert await language_of(1.2) == "en"
+        assert await language_of(0.4) == "en", "after 97 % in a second it is not detected again"
+        recognizer.commit()
+        recognizer.expect(("en",))
+        assert await language_of(1.2) == "", "a language that was given is not recognised"
+    assert read == ["de", "en", "en", "en"]
+
+
+async def test_really_detected_languages_are_among_those_expected(model: Path) -> None:
+    async with engine(model) as stt:
+        recognizer = await stt.open("mul")
+        recognizer.expect(("cy", "mi"))
+        recognizer.push(speech(1.0))
+        recognizer.flush()
+        assert (await Reader(recognizer).settled()).language in ("cy", "mi")
 
 
 async def test_languages(model: Path, english_model: Path) -> None:
@@ -150,6 +195,11 @@ async def test_languages(model: Path, english_model: Path) -> None:
         assert (await Reader(recognizer).settled()).text
         with pytest.raises(SpeechToTextError, match="only English"):
             await stt.open("de")
+        both = await stt.open("mul")
+        told = tune(stt, both, ("en", "de"))
+        assert told is not None
+        assert told.code == "language_not_heard"
+        assert tune(stt, both, ("en",)) is None
 
 
 async def test_models_that_cannot_be_used(model: Path, tmp_path: Path) -> None:

@@ -29,11 +29,13 @@ class Gate:
         self.begun = threading.Semaphore(0)
         self._through = threading.Semaphore(0)
 
-    def read(self, _: WhisperReader, pieces: tuple[Samples, ...], language: str, *, settled: bool) -> Reading:
+    def read(
+        self, _: WhisperReader, pieces: tuple[Samples, ...], languages: tuple[str, ...], *, settled: bool
+    ) -> Reading:
         self.calls.append((sum(piece.size for piece in pieces), settled))
         self.begun.release()
         assert self._through.acquire(timeout=20)
-        return Reading(f"reading {len(self.calls)}", language)
+        return Reading(f"reading {len(self.calls)}", languages[0])
 
     def open(self, times: int = 1) -> None:
         self._through.release(times)

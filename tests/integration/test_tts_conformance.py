@@ -16,6 +16,7 @@ from kame_core.tts.espeak import EspeakTextToSpeech
 from kame_core.tts.fallback import FallbackTextToSpeech
 from kame_core.tts.openai_speech import OpenAITextToSpeech
 from kame_core.tts.pocket import PocketTextToSpeech, is_installed
+from tests.support.espeak_voices import synthesised
 from tests.support.speech_server import speech_server
 
 ENGINES = (
@@ -51,9 +52,9 @@ async def engine(name: str, folder: Path) -> AsyncIterator[TextToSpeech]:
             await made.aclose()
 
 
-async def spoken(tts: TextToSpeech, text: str, voice: str = "") -> list[SpeechChunk]:
+async def spoken(tts: TextToSpeech, text: str, voice: str = "", language: str = "") -> list[SpeechChunk]:
     async with asyncio.timeout(20):
-        return [chunk async for chunk in tts.speak(text, voice)]
+        return [chunk async for chunk in tts.speak(text, voice, language)]
 
 
 def joined(chunks: list[SpeechChunk]) -> Samples:
@@ -129,6 +130,23 @@ async def test_a_language_as_the_voice_is_spoken_or_refused_by_name(name: str, t
         else:
             assert joined(await spoken(tts, "Guten Tag.", "de")).size > SAMPLE_RATE_HZ // 4
         assert joined(await spoken(tts, "Good morning.", "en")).size > SAMPLE_RATE_HZ // 4
+
+
+@pytest.mark.parametrize("name", ENGINES)
+async def test_a_text_of_another_language_than_the_voices(name: str, tmp_path: Path) -> None:
+    """A voice that speaks one language gives way to one of the text's; a language nobody has changes nothing."""
+    text = "Eins, zwei und drei."
+    async with engine(name, tmp_path) as tts:
+        voice = {"espeak": "en-gb", "pocket": ""}.get(name, "cedar")
+        if name == "pocket":
+            with pytest.raises(TextToSpeechError) as caught:
+                await spoken(tts, text, voice, "de")
+            assert caught.value.code == "unknown_voice"
+            return
+        with synthesised() as said:
+            for language in ("", "de-AT", "xx"):
+                assert joined(await spoken(tts, text, voice, language)).size > SAMPLE_RATE_HZ // 2
+        assert [one.language for one in said] == (["en", "de", "en"] if name == "espeak" else [])
 
 
 @pytest.mark.parametrize("name", ["espeak", "openai", ENGINES[-1]])

@@ -18,12 +18,22 @@ class ScriptedRecognizer:
         lines: what each utterance says, in order; the last repeats.
         settle_s: from `flush` to the settled reading; None: it never comes.
         word_s: speech per word for partials.
+        spoken: the language recognised in each utterance; the last repeats.
     """
 
     sample_rate_hz = RATE_HZ
 
-    def __init__(self, lines: Sequence[str], settle_s: float | None = 0.15, word_s: float = 0.3) -> None:
+    def __init__(
+        self,
+        lines: Sequence[str],
+        settle_s: float | None = 0.15,
+        word_s: float = 0.3,
+        spoken: Sequence[str] = ("",),
+    ) -> None:
         self.lines = list(lines)
+        self.spoken = spoken
+        self.expected: list[tuple[str, ...]] = []
+        """What it was told to expect."""
         self.settle_s = settle_s
         self.takes_back_words = 0
         """So many words of the last partial are not in the settled reading."""
@@ -59,20 +69,24 @@ class ScriptedRecognizer:
         text = " ".join(words[: max(0, known)])  # the best reading knows the end of the sound, partials lag
         self._timers.append(loop.call_later(self.settle_s, lambda: self._tell(text, settled=True, utterance=utterance)))
 
+    def expect(self, languages: tuple[str, ...]) -> None:
+        self.expected.append(languages)
+
     def commit(self) -> None:
         self.utterance += 1
         self.pushed_samples = 0
 
     def crash(self) -> None:
-        """The recogniser's process dies and comes back."""
-        self._updates.put_nowait(
-            RecognizerUpdate(self.utterance, "", fault=SpeechToTextError("The recogniser crashed.", code="stt_crashed"))
-        )
+        """The recogniser's process dies and comes back; it reads the utterance's sound again."""
+        fault = SpeechToTextError("The recogniser crashed.", code="stt_crashed")
+        known = " ".join(self._line[: self._revealed()])
+        self._updates.put_nowait(RecognizerUpdate(self.utterance, known, fault=fault))
 
     def _tell(self, text: str, *, settled: bool = False, utterance: int | None = None) -> None:
         number = self.utterance if utterance is None else utterance
         if number == self.utterance and not self.closed:
-            self._updates.put_nowait(RecognizerUpdate(number, text, settled))
+            language = self.spoken[min(number, len(self.spoken) - 1)]
+            self._updates.put_nowait(RecognizerUpdate(number, text, settled, language=language))
 
     async def updates(self) -> AsyncIterator[RecognizerUpdate]:
         while (update := await self._updates.get()) is not None:
@@ -90,14 +104,21 @@ class ScriptedSpeechToText:
 
     name = "scripted"
 
-    def __init__(self, *lines: str, settle_s: float | None = 0.15, word_s: float = 0.3) -> None:
+    def __init__(
+        self,
+        *lines: str,
+        settle_s: float | None = 0.15,
+        word_s: float = 0.3,
+        spoken: Sequence[str] = ("",),
+    ) -> None:
         self._lines = lines or ("",)
+        self._spoken = spoken
         self._settle_s = settle_s
         self._word_s = word_s
         self.opened: list[ScriptedRecognizer] = []
 
     async def open(self, language: str) -> ScriptedRecognizer:
-        recognizer = ScriptedRecognizer(self._lines, self._settle_s, self._word_s)
+        recognizer = ScriptedRecognizer(self._lines, self._settle_s, self._word_s, self._spoken)
         self.opened.append(recognizer)
         return recognizer
 

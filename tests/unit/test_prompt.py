@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kame_core.backend.base import ChatMessage, ToolCall
-from kame_core.backend.prompt import PromptContext, build_messages, language_name
+from kame_core.backend.prompt import PromptContext, build_messages
 
 
 def user(content: str) -> ChatMessage:
@@ -60,13 +60,6 @@ def test_instructions_time_and_language_are_said() -> None:
     for told in ("Talk like a pirate.", "The user is called Ada.", "German", "Monday, the third of May, noon"):
         assert told in messages[0].content
     assert all(message.role != "system" for message in messages[1:])
-
-
-@pytest.mark.parametrize(
-    ("tag", "name"), [("en", "English"), ("pt_BR", "Portuguese"), ("ZH-hans", "Chinese"), ("xx", "xx")]
-)
-def test_language_names(tag: str, name: str) -> None:
-    assert language_name(tag) == name
 
 
 def test_no_language_leaves_the_choice_to_the_user() -> None:

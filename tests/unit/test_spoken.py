@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kame_core.backend.spoken import MarkupFilter, ReasoningFilter
+from kame_core.backend.spoken import EyesOnlyFilter, MarkupFilter, ReasoningFilter
 
 
-def run(kind: type[ReasoningFilter] | type[MarkupFilter], *deltas: str) -> str:
+def run(kind: type[ReasoningFilter] | type[EyesOnlyFilter] | type[MarkupFilter], *deltas: str) -> str:
     text_filter = kind()
     return "".join([*map(text_filter.feed, deltas), text_filter.finish()])
 
@@ -50,9 +50,61 @@ def test_markup_is_left_out(written: str, said: str) -> None:
     assert run(MarkupFilter, written) == said
 
 
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("See https://www.example.com/a/b?c=d#e.", "See example.com."),
+        ("Look at www.example.org, or http://example.net:8080/", "Look at example.org, or example.net"),
+        ("Read [the guide](https://example.com/guide_(1)) first.", "Read the guide) first."),
+        ("Read [the guide](https://example.com/guide) first.", "Read the guide first."),
+        ("![A cat](cat.png) sits [there] (really).", "A cat sits [there] (really)."),
+        ("I like it, don't you [see", "I like it, don't you [see"),
+        ("Wow!", "Wow!"),
+        ("The ww. and htt of it", "The ww. and htt of it"),
+        (
+            "This is how you do it:\n```python\nprint(1)\n``` That is all. ```x``` Really.",
+            "This is how you do it:\n I leave the code out here.  That is all.   Really.",
+        ),
+        ("So machst du es: ```print(1)```", "So machst du es:  Den Code lasse ich hier weg. "),
+        ("Tehdään se näin, kun se on niin: ```x``` Noin.", "Tehdään se näin, kun se on niin:   Noin."),
+        ("```never ends", " I leave the code out here. "),
+        ("Use `ls` or ``x``.", "Use `ls` or ``x``."),
+    ],
+)
+def test_what_is_for_eyes_only_is_made_sayable(written: str, said: str) -> None:
+    assert run(EyesOnlyFilter, written) == said
+
+
 @given(
     st.lists(
-        st.sampled_from(["<think>", "</think>", "<", ">", "think", "*", "**", "_", "#", "- ", "\n", " ", "a", "7", "`"])
+        st.sampled_from(
+            [
+                "<think>",
+                "</think>",
+                "<",
+                ">",
+                "think",
+                "*",
+                "**",
+                "_",
+                "#",
+                "- ",
+                "\n",
+                " ",
+                "a",
+                "7",
+                "`",
+                "```",
+                "[",
+                "](",
+                ")",
+                "!",
+                "www.",
+                "http",
+                "s://x.y",
+                "ht",
+            ]
+        )
     ).map("".join),
     st.lists(st.integers(0, 60), max_size=20),
 )
@@ -60,6 +112,7 @@ def test_cuts_do_not_matter(written: str, places: list[int]) -> None:
     borders = [0, *sorted({min(place, len(written)) for place in places}), len(written)]
     deltas = [written[start:end] for start, end in itertools.pairwise(borders)]
     assert run(ReasoningFilter, *deltas) == run(ReasoningFilter, written)
+    assert run(EyesOnlyFilter, *deltas) == run(EyesOnlyFilter, written)
     assert run(MarkupFilter, *deltas) == run(MarkupFilter, written)
 
 

@@ -22,7 +22,9 @@ from kame_core.frontend.reflex.opener import choose_opener
 from kame_core.frontend.reflex.replies import choose_reply
 from kame_core.frontend.reflex.speech import Segment, Speech
 from kame_core.frontend.reflex.synthesis import Synthesiser
-from kame_core.oracle_cursors import PhraseCursor
+from kame_core.languages import ENGLISH_NAMES, language_of, primary_code
+from kame_core.oracle_cursors import Phrase, PhraseCursor
+from kame_core.scripts import UNSPACED_SENTENCE_END
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,7 @@ _OPENER_AFTER_TICKS = 1
 """80 ms into the agent's turn without a word of the oracle, an opener covers the wait."""
 _MOST_FAILURES = 3
 _AUDIBLE = 0.003
+_SENTENCE_MARKS = ".!?" + UNSPACED_SENTENCE_END
 
 
 class ReflexSlot:
@@ -48,6 +51,7 @@ class ReflexSlot:
         self._synthesiser = synthesiser
         self._clips = clips
         self._cursor = PhraseCursor()
+        self._candidate_language = ""
         self._speech = Speech()
         self._user = UserState()
         self._spoken_chars = 0
@@ -125,6 +129,7 @@ class ReflexSlot:
             case OracleAdopt():
                 self._speech.supersede()
                 self._forget_candidate(update)
+                self._candidate_language = update.language
             case OracleClear():
                 self._speech.cut(keep_opener=True)
                 if self._speech.fading and self._fading_turn is None:
@@ -153,8 +158,16 @@ class ReflexSlot:
             if phrase is None:
                 return
             spaced = phrase.start_char == 0 or phrase.text[:1].isspace()
-            utterance = self._synthesiser.submit(phrase.text, self._voice)
+            utterance = self._synthesiser.submit(phrase.text, self._voice, self._other_language(phrase))
             self._speech.append(Segment(utterance, SpeechOrigin.ORACLE, phrase.start_char, spaced))
+
+    def _other_language(self, phrase: Phrase) -> str:
+        """The language of a sentence that is not in the slot's, which the slot's voice would read badly; else empty."""
+        before = max((self._cursor.text.rfind(mark, 0, phrase.start_char) for mark in _SENTENCE_MARKS), default=-1)
+        text = self._cursor.text[before + 1 : phrase.start_char] + phrase.text
+        expected = self._candidate_language or self._language
+        language = language_of(text, {expected: None, **ENGLISH_NAMES}, expected=expected)
+        return "" if primary_code(language) == primary_code(self._language) else language
 
     def _open(self, floor: Floor) -> None:
         """Say an opener if this is the moment for one."""

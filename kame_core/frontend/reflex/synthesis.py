@@ -21,11 +21,12 @@ class Utterance:
     set after the last chunk, so a reader that looks at `done` first misses nothing.
     """
 
-    __slots__ = ("cancelled", "chunks", "done", "error", "text", "voice")
+    __slots__ = ("cancelled", "chunks", "done", "error", "language", "text", "voice")
 
-    def __init__(self, text: str, voice: str) -> None:
+    def __init__(self, text: str, voice: str, language: str = "") -> None:
         self.text = text
         self.voice = voice
+        self.language = language
         self.chunks: list[SpeechChunk] = []
         self.done = False
         self.error: KameError | None = None
@@ -44,8 +45,11 @@ class Utterance:
 class Synthesiser(Protocol):
     """Turns texts into sound elsewhere."""
 
-    def submit(self, text: str, voice: str) -> Utterance:
-        """Begin; never blocks, never raises. What fails or finds the queue full ends with `Utterance.error`."""
+    def submit(self, text: str, voice: str, language: str = "") -> Utterance:
+        """Begin; never blocks, never raises. What fails or finds the queue full ends with `Utterance.error`.
+
+        `voice` and `language` as for `TextToSpeech.speak`.
+        """
 
 
 class LoopSynthesiser:
@@ -68,9 +72,9 @@ class LoopSynthesiser:
         ]
         self.failures = 0
 
-    def submit(self, text: str, voice: str) -> Utterance:
+    def submit(self, text: str, voice: str, language: str = "") -> Utterance:
         """See `Synthesiser`. For any thread."""
-        utterance = Utterance(text, voice)
+        utterance = Utterance(text, voice, language)
         try:
             self._loop.call_soon_threadsafe(self._enqueue, utterance)
         except RuntimeError:  # the loop is closed
@@ -131,7 +135,7 @@ class LoopSynthesiser:
         return failure
 
     async def _collect(self, utterance: Utterance) -> None:
-        async with aclosing(self._tts.speak(utterance.text, utterance.voice)) as chunks:
+        async with aclosing(self._tts.speak(utterance.text, utterance.voice, utterance.language)) as chunks:
             async for chunk in chunks:
                 if utterance.cancelled:
                     return
