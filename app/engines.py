@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # these bring in onnxruntime, openai, ctranslate2: imported o
     from kame_core.backend.base import ChatModel
     from kame_core.backend.tools import Toolbox
     from kame_core.engines import Engines
+    from kame_core.frontend.base import FrontendHost
     from kame_core.tts.base import TextToSpeech
 
 P = ParamSpec("P")
@@ -104,6 +105,8 @@ class EngineRoom:
         self.tts: TextToSpeech | None = None
         self.early_chat: ChatModel | None = None
         """A cheaper language model for partial transcripts."""
+        self.cascade: FrontendHost | None = None
+        """Beside a front end that takes turns itself: where the mode `cascaded` runs."""
         self.tools: Toolbox | None = None
         """Python functions that the language model may have called."""
         self.voices: frozenset[str] = frozenset()
@@ -254,6 +257,7 @@ class EngineRoom:
                     clock=self.clock,
                     hearing=self._hearing,
                     early_chat=self.early_chat,
+                    cascade=self.cascade,
                 )
                 if self.tools is not None:
                     self.engines.tools = self.tools
@@ -301,6 +305,13 @@ class EngineRoom:
 
     async def _improve(self, engines: "Engines") -> None:
         """Exchange a part for a better one while calls are served; new calls take it."""
+        try:
+            await self.import_modules("kame_core.wording")
+            from kame_core.wording import EnglishWording
+
+            engines.ending = await self.work(EnglishWording)
+        except KameError as error:
+            log.info("turns end by word lists alone: %s", error.user_message)
         try:
             await self._loaders.improve_stt(self, engines)
         except KameError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from app.machine import default_capacity
 from app.speech_loaders import load_kyutai, load_transcription, load_voice, texts_at_once
 from kame_core.errors import KameError, UnavailableError
 
@@ -80,7 +81,14 @@ class Loaders:
             )
             return echo
         if room.settings.frontend == "moshi":
-            return await self._moshi(room)
+            return await self._moshi(room, voice)
+        host = await self._reflex(room, voice, capacity)
+        room.ready_part("frontend", "reflex", why=f"It is embedded and needs no GPU; {capacity} calls at once.")
+        return host
+
+    async def _reflex(
+        self, room: "EngineRoom", voice: "asyncio.Future[TextToSpeech | None]", capacity: int
+    ) -> "FrontendHost":
         await room.import_modules("kame_core.frontend.reflex")
         from kame_core.frontend.reflex import reflex_host
 
@@ -89,10 +97,9 @@ class Loaders:
             raise UnavailableError("It cannot speak without text-to-speech; see there.")
         host = await reflex_host(tts, capacity, parallel=texts_at_once(room.settings, tts))
         room.own(host.aclose)
-        room.ready_part("frontend", "reflex", why=f"It is embedded and needs no GPU; {capacity} calls at once.")
         return host
 
-    async def _moshi(self, room: "EngineRoom") -> "FrontendHost":
+    async def _moshi(self, room: "EngineRoom", voice: "asyncio.Future[TextToSpeech | None]") -> "FrontendHost":
         """A speech-to-speech model; imports torch, which nothing else does."""
         try:
             await room.import_modules("kame_core.frontend.moshi.load")
@@ -125,14 +132,24 @@ class Loaders:
             better.append("That is slower than real time, so speech breaks up: use an NVIDIA GPU, or a smaller model.")
         if not loaded.trained_for_oracle:
             better.append("These weights were not trained to follow an LLM; SakanaAI/kame's were.")
+        beside = await self._cascade(room, voice, loaded.host.capacity)
         room.ready_part(
             "frontend",
             "moshi",
             why=f"{settings.moshi_weights} runs on {loaded.device} in {loaded.dtype}: {loaded.host.capacity} calls at "
-            f"once, {loaded.times.p95_ms:.0f} ms for each 80 ms of sound.",
+            f"once, {loaded.times.p95_ms:.0f} ms for each 80 ms of sound. {beside}",
             better=" ".join(better),
         )
         return loaded.host
+
+    async def _cascade(self, room: "EngineRoom", voice: "asyncio.Future[TextToSpeech | None]", most: int) -> str:
+        """A reflex beside a front end that takes turns itself, for the mode `cascaded`; what there is to say of it."""
+        places = min(most, room.settings.capacity or default_capacity())
+        try:
+            room.cascade = await self._reflex(room, voice, places)
+        except KameError as error:
+            return f"The mode cascaded is not to be had: {error.user_message}"
+        return f"The mode cascaded runs on reflex beside it, {places} calls at once."
 
     # --- speech-to-text ---
 

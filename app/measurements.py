@@ -20,6 +20,7 @@ from kame_core.events import (
     CandidateStarted,
     CandidateSuperseded,
     Event,
+    ModeRefused,
     ResponseEnded,
     ToolFinished,
     TranscriptionFailed,
@@ -109,21 +110,18 @@ class Measurements:
 
         def ticks(read: "Callable[[TickStats], float]") -> Callable[[], Samples]:
             def samples() -> Samples:
-                stats, name = _tick_stats(room)
-                return [] if stats is None else [({"frontend": name}, read(stats))]
+                return [({"frontend": name}, read(stats)) for name, stats in _tick_stats(room)]
 
             return samples
 
         def steps() -> Samples:
-            stats, name = _tick_stats(room)
-            if stats is None:
-                return
-            for quantile, value_ms in (
-                ("0.5", stats.step_p50_ms),
-                ("0.95", stats.step_p95_ms),
-                ("0.99", stats.step_p99_ms),
-            ):
-                yield {"frontend": name, "quantile": quantile}, value_ms / 1000
+            for name, stats in _tick_stats(room):
+                for quantile, value_ms in (
+                    ("0.5", stats.step_p50_ms),
+                    ("0.95", stats.step_p95_ms),
+                    ("0.99", stats.step_p99_ms),
+                ):
+                    yield {"frontend": name, "quantile": quantile}, value_ms / 1000
 
         registry.read("kame_tick_step_seconds", "Time of a front end's 80 ms step, the last 1,024.", "gauge", steps)
         for name, text, read in (
@@ -152,9 +150,9 @@ class Measurements:
             self._gap.observe(media.max_gap_ms / 1000)
 
     def tick_counts(self) -> tuple[int, int]:
-        """Steps done and steps left out, of the front end since its start."""
-        stats, _ = _tick_stats(self._room)
-        return (0, 0) if stats is None else (stats.ticks, stats.skipped)
+        """Steps done and steps left out, of all front ends since their start."""
+        stats = [stats for _, stats in _tick_stats(self._room)]
+        return sum(one.ticks for one in stats), sum(one.skipped for one in stats)
 
     def note(self, event: Event) -> None:
         """A fact of a conversation."""
@@ -187,7 +185,7 @@ class Measurements:
                 self._failed("stt", event.error)
             case ToolFinished():
                 self._failed("tool", event.error)
-            case Trouble():
+            case Trouble() | ModeRefused():
                 self._failed("conversation", event.error)
 
     def _failed(self, part: str, error: KameError | None) -> None:
@@ -195,10 +193,11 @@ class Measurements:
             self._errors.add(part, error.code)
 
 
-def _tick_stats(room: "EngineRoom") -> "tuple[TickStats | None, str]":
-    """How the front end's ticks went; None before there is one, or where it runs elsewhere."""
-    frontend = None if room.engines is None else room.engines.frontend
-    return getattr(frontend, "stats", None), "" if frontend is None else frontend.traits.name
+def _tick_stats(room: "EngineRoom") -> "list[tuple[str, TickStats]]":
+    """How the ticks of each front end went, by its name; none before it is there, or where it runs elsewhere."""
+    engines = room.engines
+    hosts = [] if engines is None else [host for host in (engines.frontend, engines.cascade) if host is not None]
+    return [(host.traits.name, stats) for host in hosts if (stats := getattr(host, "stats", None)) is not None]
 
 
 def _peak_memory_bytes() -> float:

@@ -8,6 +8,7 @@ from app.settings import Settings
 from app.waiting import WaitingLine
 from kame_core.clock import Clock
 from kame_core.errors import CapacityError
+from kame_core.options import Mode
 
 
 class Places:
@@ -48,7 +49,10 @@ class Places:
         """Calls that may be open at once."""
         most = self._settings.calls_at_once
         engines = self._room.engines
-        return most if engines is None else min(most, engines.frontend.capacity)
+        if engines is None:
+            return most
+        usual = engines.cascade if self._settings.mode is Mode.CASCADED else None  # there, calls run beside it
+        return min(most, engines.frontend.capacity, most if usual is None else usual.capacity)
 
     def _free(self) -> int:
         """Places free now. A machine that cannot keep up takes no more, unless nobody calls."""

@@ -19,17 +19,19 @@ from app.call import (
     CallEnd,
     Line,
     Link,
-    Transport,
 )
 from app.call_codec import conversation_codec, echo_codec, teller
 from app.call_request import CallRequest
 from app.call_time import IDLE, SHUTDOWN, TIME_LIMIT, CallLimits
+from app.dialling import Dial, abandon, over_webrtc
 from app.engines import EngineRoom
+from app.left_behind import LeftBehind
 from app.measurements import Measurements
 from app.observability import CALL_ID
 from app.places import Places
-from app.protocol.session import SessionDefaults, SessionState
-from app.protocol.sound import check_formats
+from app.protocol.session import SessionState
+from app.protocol.sound_formats import formats_of
+from app.sessions import new_session
 from app.settings import Settings
 from app.tracing import CallTrace, TraceExporter
 from kame_core.clock import Clock
@@ -42,9 +44,6 @@ if TYPE_CHECKING:  # aiortc is imported on a worker, behind the first page
     from kame_core.registry import ConversationRegistry
 
 log = logging.getLogger(__name__)
-
-Dial = Callable[[Line, Link], Transport]
-"""Makes the connection to a client."""
 
 NEVER_CONNECTED = "connect_timeout"
 """The peer's own word."""
@@ -63,14 +62,6 @@ class OpenedCall:
 
 
 @dataclass(frozen=True, slots=True)
-class _Left:
-    """A conversation whose client may come back, and until when."""
-
-    conversation: "Conversation"
-    until_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class _Taken:
     """What a live call takes."""
 
@@ -78,13 +69,6 @@ class _Taken:
     give_back: Callable[[], None]
     """The share of its caller."""
     trace: CallTrace | None
-
-
-async def _abandon(transport: Transport, conversation: "Conversation | None") -> None:
-    """Release what a call would have owned."""
-    if conversation is not None:
-        await conversation.aclose("failed")
-    await transport.aclose()
 
 
 class CallRegistry:
@@ -117,7 +101,7 @@ class CallRegistry:
         self._clock = clock
         self._calls: dict[str, Call] = {}
         self._opening = 0
-        self._left: dict[str, _Left] = {}
+        self._left = LeftBehind(clock)
         self._conversations: ConversationRegistry | None = None
         self._over = asyncio.Event()
         self._idle = asyncio.Event()
@@ -127,6 +111,7 @@ class CallRegistry:
         self._traces = traces
         self._secret_use = SecretUse(time.time)
         self._taken: dict[str, _Taken] = {}
+        self._dial = over_webrtc(room, clock, settings.connect_deadline_s)
         self.places = Places(settings, room, clock, lambda: self.count, overloaded)
 
     async def hold_conversations(self) -> None:
@@ -180,7 +165,7 @@ class CallRegistry:
             UnavailableError: engines are loading or failed, or the server is going down.
         """
         try:
-            return await self._opened(request, dial or self._peer)
+            return await self._opened(request, dial or self._dial)
         except KameError as error:
             self._measurements.calls_refused.add(error.code)
             raise
@@ -265,41 +250,7 @@ class CallRegistry:
         Raises:
             InvalidRequestError: it asks for what is not to be had.
         """
-        settings = self._settings
-        defaults = SessionDefaults(
-            model=model or self._room.model,
-            options=options
-            or ConversationOptions(
-                mode=settings.mode,
-                language=settings.language,
-                voice=settings.voice,
-                instructions=settings.instructions,
-                opener=settings.opener,
-                preset=settings.preset,
-                second_language=settings.second_language,
-                knowledge=settings.knowledge,
-            ),
-            voices=self._room.voices,
-            languages=self._room.languages,
-            steerable=self._room.engines is None or self._room.engines.frontend.traits.takes_turns,
-        )
-        expires_at = int(time.time() + min(settings.max_call_s, max_call_s))
-        return SessionState.new(defaults, expires_at=expires_at).updated(asked)
-
-    def _peer(self, line: Line, link: Link) -> Transport:
-        from app.webrtc.peer import Peer
-
-        return Peer(
-            self._room.ice,
-            line,
-            on_audio=line.push_audio,
-            on_message=link.message_arrived,
-            on_open_channel=link.channel_opened,
-            on_closed=link.closed,
-            on_connected=link.connected,
-            clock=self._clock,
-            connect_deadline_s=self._settings.connect_deadline_s,
-        )
+        return new_session(self._settings, self._room, asked, model, options, max_call_s=max_call_s)
 
     async def _open(self, call_id: str, request: CallRequest, session: SessionState, dial: Dial) -> OpenedCall:
         line, link = Line(), Link()
@@ -308,7 +259,7 @@ class CallRegistry:
         try:
             answer = await transport.answer(request.sdp)
             if link.sound is not None:
-                check_formats(session.config)
+                formats_of(session.config)  # refused before the upgrade
             if not request.echo:
                 conversation = await self._converse(session, request.allowance.max_tokens)
                 if session.resume_token is not None:  # it goes on with what was agreed before
@@ -319,7 +270,7 @@ class CallRegistry:
             if self._draining:
                 raise UnavailableError("The server is going down.", code="shutting_down", retryable=True)
         except BaseException:
-            await asyncio.shield(_abandon(transport, conversation))
+            await asyncio.shield(abandon(transport, conversation))
             raise
         grace_s = min(request.grace_s, self._settings.max_grace_s)
         if conversation is None:
@@ -348,9 +299,14 @@ class CallRegistry:
         return OpenedCall(call, answer)
 
     def _resume_token(self, grace_s: float) -> "Callable[[Conversation], str | None]":
-        """What gives a client the token to come back with, if it may."""
+        """What gives a client that is connected the token to come back with, if it may; it spends the one before."""
         conversations = self._conversations
-        return lambda conversation: conversations.token_for(conversation) if conversations and grace_s > 0 else None
+
+        def token_for(conversation: "Conversation") -> str | None:
+            token = conversations.token_for(conversation) if conversations else None
+            return token if grace_s > 0 else None
+
+        return token_for
 
     async def _converse(self, session: SessionState, max_tokens: int | None) -> "Conversation":
         """The conversation of a new call: a fresh one, or the one its client lost the connection to."""
@@ -361,8 +317,7 @@ class CallRegistry:
         conversation = conversations.resume(token)
         for call in [call for call in self._calls.values() if call.conversation is conversation]:
             call.hand_over()  # its transport is dead, only nobody has noticed yet
-        for call_id in [call_id for call_id, left in self._left.items() if left.conversation is conversation]:
-            del self._left[call_id]
+        self._left.resumed(conversation)
         return conversation
 
     def _ready_conversations(self) -> "ConversationRegistry":
@@ -388,10 +343,9 @@ class CallRegistry:
         if call is not None:
             await call.aclose(HUNG_UP)
             return True
-        self._forget_old()
-        left = self._left.pop(call_id, None)
+        left = self._left.take(call_id)
         if left is not None:
-            await left.conversation.aclose(HUNG_UP)
+            await left.aclose(HUNG_UP)
         return left is not None
 
     async def drain(self, deadline_s: float) -> None:
@@ -430,8 +384,7 @@ class CallRegistry:
             await conversation.aclose(end.reason)
             return
         await self._conversations.detach(conversation, grace_s)
-        self._forget_old()
-        self._left[call.id] = _Left(conversation, self._clock.now() + grace_s)
+        self._left.keep(call.id, conversation, grace_s)
 
     async def idle(self) -> None:
         """Return when no call is alive or being opened."""
@@ -440,8 +393,3 @@ class CallRegistry:
     def _note_idle(self) -> None:
         if self.count == 0:
             self._idle.set()
-
-    def _forget_old(self) -> None:
-        now_s = self._clock.now()
-        for call_id in [call_id for call_id, left in self._left.items() if left.until_s < now_s]:
-            del self._left[call_id]

@@ -1,199 +1,30 @@
 """One frozen `Settings`: every setting with what it is for, its bounds and what a right value looks like.
 
 Every setting `x_y` is `KAME_X_Y` in the environment and `--x-y` on the command line; a few also have the name everybody
-uses (`PORT`, `OPENAI_API_KEY`). `app/settings_sources.py` reads them.
+uses (`PORT`, `OPENAI_API_KEY`). The engines' are in `app/engine_settings.py`; `app/settings_sources.py` reads them all.
 """
 
 import ipaddress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 
+from app.engine_settings import EngineSettings
 from app.machine import default_capacity, usable_cores
-from kame_core.backend.presets import MAX_KNOWLEDGE_CHARS
+from app.setting_fields import PREFIX, Right, Words, http_url, lower_case, names
+from kame_core.backend.presets import MAX_KNOWLEDGE_CHARS, spoken_languages
 from kame_core.errors import InvalidRequestError
-from kame_core.options import Mode
+from kame_core.languages import primary_code
+from kame_core.options import MAX_SAID_CHARS, Mode
 
-PREFIX = "KAME_"
 MOST_GPU_CALLS = 128
 
 
-@dataclass(frozen=True, slots=True)
-class Right:
-    """What a right value looks like, to end the sentence "give ..."."""
-
-    words: str
-    shown: str = ""
-    """Placeholder in the command line's help."""
-
-
-def _names(*names: str) -> AliasChoices:
-    return AliasChoices(*names)
-
-
-def _split(value: object) -> object:
-    """Commas or white space separate the entries of a list."""
-    return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
-
-
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-
-
-class Settings(BaseSettings):
+class Settings(EngineSettings):
     """How this server runs. Immutable; secrets never show in logs, errors or `repr`."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        populate_by_name=True,
-        hide_input_in_errors=True,
-    )
-
-    # --- where ---
-    host: Annotated[
-        str, Right("an address of this machine, 127.0.0.1 for this machine only, 0.0.0.0 for all", "ADDRESS")
-    ] = Field(
-        "127.0.0.1",
-        validation_alias=_names("KAME_HOST", "HOST"),
-        description="address to listen on; microphones need https or localhost",
-    )
-    port: Annotated[int, Right("a number from 0 to 65535; 0 takes any free one", "NUMBER")] = Field(
-        8080, ge=0, le=65535, validation_alias=_names("KAME_PORT", "PORT"), description="TCP port to listen on"
-    )
-    public_url: Annotated[str, Right("the whole address people open, such as https://voice.example.org", "URL")] = (
-        Field("", description="address under which a reverse proxy shows this server")
-    )
-
-    # --- engines ---
-    frontend: Annotated[Literal["auto", "reflex", "moshi", "echo"], Right("auto, reflex, moshi or echo", "NAME")] = (
-        Field("auto", description="front end that hears and speaks: auto, reflex, moshi (GPU), echo")
-    )
-    moshi_weights: Annotated[
-        str, Right("a repository such as SakanaAI/kame, or the path of a checkpoint directory", "PLACE")
-    ] = Field(
-        "SakanaAI/kame",
-        min_length=1,
-        max_length=500,
-        description="checkpoint of the moshi front end: a Hugging Face repository, or a directory",
-    )
-    moshi_device: Annotated[str, Right("auto, cpu, cuda or cuda:1", "NAME")] = Field(
-        "auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-        description="where the moshi front end computes: auto (a GPU where there is one), cpu, cuda, cuda:1",
-    )
-    moshi_slots: Annotated[
-        int | None, Right("a number of calls, 1 or more; empty for as many as memory and speed allow", "CALLS")
-    ] = Field(None, ge=1, le=1000, description="calls at once on the moshi front end; empty: measured at the start")
-    moshi_guidance: Annotated[Literal["off", "same", "pad-null"], Right("off, same or pad-null", "NAME")] = Field(
-        "off",
-        description="classifier-free guidance, at twice the work: same (as KAME's), pad-null (follows the LLM harder)",
-    )
-    moshi_guidance_weight: Annotated[float, Right("a number above 0, at most 10", "NUMBER")] = Field(
-        1.5, gt=0, le=10, description="how hard moshi_guidance pulls; 1 changes nothing"
-    )
-    moshi_clone_oracle: Annotated[bool, Right("true or false")] = Field(
-        False, description="let plain Moshi weights hear the LLM, though they were not trained to"
-    )
-    stt: Annotated[
-        Literal["auto", "pocketsphinx", "faster-whisper", "openai", "kyutai"],
-        Right("auto, pocketsphinx, faster-whisper, openai or kyutai", "NAME"),
-    ] = Field(
-        "auto",
-        description="speech-to-text: auto, pocketsphinx, faster-whisper, openai (realtime transcription), kyutai (in "
-        "the moshi front end)",
-    )
-    kyutai_weights: Annotated[
-        str, Right("a repository such as kyutai/stt-1b-en_fr-candle, or the path of a checkpoint directory", "PLACE")
-    ] = Field(
-        "kyutai/stt-1b-en_fr-candle",
-        min_length=1,
-        max_length=500,
-        description="checkpoint for stt kyutai: a Hugging Face repository, or a directory",
-    )
-    stt_model: Annotated[str, Right("a transcription model the speech service knows", "NAME")] = Field(
-        "", max_length=200, description="model of the speech service's transcription; empty: gpt-live-transcribe"
-    )
-    whisper_model: Annotated[
-        str, Right("auto, a model size such as base.en, or the path of a model directory", "MODEL")
-    ] = Field(
-        "auto",
-        min_length=1,
-        max_length=500,
-        description="Whisper model for faster-whisper: a size, a directory, or auto (base from 4 cores on, else tiny)",
-    )
-    whisper_fetch: Annotated[bool, Right("true or false")] = Field(
-        True, description="fetch the Whisper model in the background where it is not on disk"
-    )
-    tts: Annotated[Literal["auto", "espeak", "openai", "pocket"], Right("auto, espeak, openai or pocket", "NAME")] = (
-        Field("auto", description="text-to-speech: auto, espeak, openai (speech API), pocket (Kyutai's pocket-tts)")
-    )
-    tts_model: Annotated[str, Right("a model of the speech service, or pocket-tts's name or .yaml of one", "NAME")] = (
-        Field(
-            "",
-            max_length=500,
-            description="model of the openai voice (empty: gpt-4o-mini-tts) or of pocket-tts (empty: the language's)",
-        )
-    )
-    voice: Annotated[str, Right("a name from the voice's list; empty for its default", "NAME")] = Field(
-        "", max_length=100, description="voice the agent speaks with; empty: the engine's default"
-    )
-    speech_base_url: Annotated[str, Right("an address such as http://localhost:8000/v1", "URL")] = Field(
-        "", description="OpenAI-compatible speech service for tts and stt openai; empty: the LLM's server"
-    )
-    speech_api_key: Annotated[SecretStr | None, Right("the key of the speech service", "KEY")] = Field(
-        None, description="key of the speech service; empty: with an empty speech_base_url, the LLM server's"
-    )
-    llm: Annotated[Literal["auto", "openai", "offline"], Right("auto, openai or offline", "NAME")] = Field(
-        "auto", description="back end: auto, openai (any OpenAI-compatible server), offline (embedded)"
-    )
-    llm_model: Annotated[str, Right("a model name the LLM server knows", "NAME")] = Field(
-        "",
-        max_length=200,
-        validation_alias=_names("KAME_LLM_MODEL", "OPENAI_MODEL"),
-        description="model the LLM server is asked for",
-    )
-    llm_early_model: Annotated[str, Right("a model name the LLM server knows, cheaper than llm_model", "NAME")] = Field(
-        "",
-        max_length=200,
-        description="model asked while the user still speaks; llm_model answers the whole turn; empty: one for both",
-    )
-    llm_fallbacks: Annotated[
-        Words, Right("MODEL, MODEL@URL or offline, separated by commas, the best first", "MODELS")
-    ] = Field(
-        (),
-        description="models asked when the first fails: of the same server, of another one (MODEL@URL), or offline",
-    )
-    llm_fallback_api_key: Annotated[SecretStr | None, Right("the key of the servers in llm_fallbacks", "KEY")] = Field(
-        None, description="key of the other servers named in llm_fallbacks"
-    )
-    llm_reasoning_effort: Annotated[
-        Literal["", "none", "minimal", "low", "medium", "high"],
-        Right("none, minimal, low, medium or high; empty for the model's own", "LEVEL"),
-    ] = Field("", description="how long a reasoning model may think before it speaks; less is sooner")
-    tools: Annotated[str, Right("package.module:name of a Toolbox", "NAME")] = Field(
-        "",
-        max_length=200,
-        pattern=r"^$|^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
-        description="Python functions the LLM may call: package.module:name of a kame_core.backend.tools.Toolbox",
-    )
-    openai_base_url: Annotated[str, Right("an address such as http://localhost:11434/v1", "URL")] = Field(
-        "",
-        validation_alias=_names("KAME_OPENAI_BASE_URL", "OPENAI_BASE_URL"),
-        description="OpenAI-compatible server of the LLM",
-    )
-    openai_api_key: Annotated[SecretStr | None, Right("the key of the LLM server", "KEY")] = Field(
-        None,
-        validation_alias=_names("KAME_OPENAI_API_KEY", "OPENAI_API_KEY"),
-        description="key of the LLM server; better in the environment, where other users of the machine cannot see it",
-    )
 
     # --- conversations ---
     language: Annotated[str, Right("a language tag such as en or en-GB", "TAG")] = Field(
@@ -219,6 +50,15 @@ class Settings(BaseSettings):
     )
     knowledge_file: Annotated[Path | None, Right("the path of a UTF-8 text of at most 12000 characters", "FILE")] = (
         Field(None, description="text the agent answers from, such as a company's rules and prices")
+    )
+    greeting: Annotated[str, Right("at most 1000 characters; empty: the user begins", "TEXT")] = Field(
+        "", max_length=MAX_SAID_CHARS, description="what the agent says first, as it is; sessions may set their own"
+    )
+    idle_prompt: Annotated[str, Right("at most 1000 characters; empty for none", "TEXT")] = Field(
+        "", max_length=MAX_SAID_CHARS, description="what it says into a long silence, twice at most, as it is"
+    )
+    idle_after_s: Annotated[float, Right("a number of seconds from 2 to 600", "SECONDS")] = Field(
+        10.0, ge=2, le=600, description="silence after which idle_prompt is said, twice as long before the second"
     )
 
     # --- limits ---
@@ -306,34 +146,20 @@ class Settings(BaseSettings):
     log_json: Annotated[bool, Right("true or false")] = Field(False, description="one JSON object per log line")
     otlp_endpoint: Annotated[str, Right("the address of a collector such as http://localhost:4318", "URL")] = Field(
         "",
-        validation_alias=_names("KAME_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        validation_alias=names("KAME_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
         description="OpenTelemetry collector that takes traces of calls and turns over HTTP; empty: none",
     )
     otlp_headers: Annotated[SecretStr | None, Right("name=value, separated by commas", "HEADERS")] = Field(
         None,
-        validation_alias=_names("KAME_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"),
+        validation_alias=names("KAME_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"),
         description="headers of each request to the collector, such as its key",
     )
     log_content: Annotated[bool, Right("true or false")] = Field(
         False, description="log what was said; off, no conversation content leaves the server's memory"
     )
 
-    @field_validator(
-        "log_level",
-        "frontend",
-        "moshi_guidance",
-        "stt",
-        "tts",
-        "llm",
-        "mode",
-        "preset",
-        "llm_reasoning_effort",
-        "transport",
-        mode="before",
-    )
-    @classmethod
-    def _lower(cls, value: object) -> object:
-        return value.strip().lower() if isinstance(value, str) else value
+    _lower_choices = field_validator("log_level", "mode", "preset", "transport", mode="before")(lower_case)
+    _http_addresses = field_validator("otlp_endpoint")(http_url)
 
     @field_validator("api_key", "metrics_key")
     @classmethod
@@ -341,16 +167,6 @@ class Settings(BaseSettings):
         if value is not None and len(value.get_secret_value()) < 16:
             raise ValueError("it is too short to be safe")
         return value
-
-    @field_validator("public_url", "openai_base_url", "speech_base_url", "otlp_endpoint")
-    @classmethod
-    def _http_url(cls, value: str) -> str:
-        if not value:
-            return value
-        url = urlsplit(value)
-        if url.scheme not in ("http", "https") or not url.hostname:
-            raise ValueError("it is no http:// or https:// address")
-        return value.rstrip("/")
 
     @field_validator("allowed_origins")
     @classmethod
@@ -362,20 +178,6 @@ class Settings(BaseSettings):
             if not url.scheme or not url.hostname or url.path.strip("/") or url.query:
                 raise ValueError(f"{origin} is no origin (scheme, host and port only)")
         return tuple(origin.rstrip("/").lower() for origin in value)
-
-    @field_validator("llm_fallbacks")
-    @classmethod
-    def _fallbacks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        from kame_core.backend.llm_servers import OFFLINE, LlmSettings, fallback_server  # here: it loads an HTTP client
-
-        for entry in value:
-            if entry == OFFLINE:
-                continue
-            try:
-                fallback_server(entry, LlmSettings())
-            except InvalidRequestError as error:
-                raise ValueError(error.user_message.rstrip(".")) from None
-        return value
 
     @field_validator("knowledge_file")
     @classmethod
@@ -422,7 +224,8 @@ class Settings(BaseSettings):
         if self.whisper_model != "auto":
             return self.whisper_model
         size = "base" if usable_cores() >= 4 else "tiny"
-        return f"{size}.en" if self.language.lower().partition("-")[0] == "en" else size
+        spoken = spoken_languages(self.preset, self.language, self.second_language)
+        return f"{size}.en" if {primary_code(tag) for tag in spoken} == {"en"} else size
 
     @cached_property
     def knowledge(self) -> str:

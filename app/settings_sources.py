@@ -13,7 +13,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from app.settings import PREFIX, Right, Settings, environment_names
+from app.setting_fields import PREFIX, Right
+from app.settings import Settings, environment_names
 from kame_core.errors import KameError
 
 

@@ -20,7 +20,6 @@ from kame_core.frontend.base import (
     FrontendTraits,
     OracleClear,
     OracleUpdate,
-    SlotLease,
     SlotOutput,
     SpeechOrigin,
     SpeechPolicy,
@@ -31,6 +30,7 @@ from kame_core.latency import TurnTimeline
 from kame_core.options import ConversationOptions
 from kame_core.playout import Playout, Spoken
 from kame_core.response import Response
+from kame_core.seats import Seats
 from kame_core.speech_control import OutputGate, UnspokenWatch
 from kame_core.transcript import Item, Transcript, function_call
 
@@ -55,8 +55,7 @@ class AgentTurn:
 
     def __init__(
         self,
-        lease: SlotLease,
-        traits: FrontendTraits,
+        seats: Seats,
         transcript: Transcript,
         emit: Callable[[Event], None],
         now_ms: Callable[[], int],
@@ -74,8 +73,7 @@ class AgentTurn:
         """Only what the client asked for is heard, also where the front end would speak by itself."""
         self.input_tokens = 0
         self.output_tokens = 0
-        self._lease = lease
-        self._traits = traits
+        self._seats = seats
         self._transcript = transcript
         self._emit = emit
         self._now_ms = now_ms
@@ -94,6 +92,19 @@ class AgentTurn:
         self._unspoken = UnspokenWatch()
 
     # --- telling the slot ---
+
+    @property
+    def _traits(self) -> FrontendTraits:
+        return self._seats.traits
+
+    def moved(self) -> None:
+        """The slot is another one from now on, with no response open; it is told how things stand."""
+        self._pending = False
+        self._unspoken = UnspokenWatch()
+        self._gate = OutputGate()
+        self._gate.close()  # what a model that takes turns itself began before it was listened to
+        self._note_push()
+        self._seats.lease.push(user=self._state)
 
     @property
     def state(self) -> UserState:
@@ -125,7 +136,7 @@ class AgentTurn:
         if state != self._state:
             self._state = state
             self._note_push()
-            self._lease.push(user=state)
+            self._seats.lease.push(user=state)
 
     @property
     def knows_more(self) -> bool:
@@ -153,7 +164,7 @@ class AgentTurn:
             updates = tuple(update for update in updates if isinstance(update, OracleClear))
         if updates:
             self._note_push()
-            self._lease.push(oracle=updates)
+            self._seats.lease.push(oracle=updates)
 
     def _note_push(self) -> None:
         self._outputs_since_push = 0

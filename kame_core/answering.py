@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from kame_core.agent_turn import AgentTurn
 from kame_core.backend.budgets import Account
 from kame_core.backend.planner import Planner
-from kame_core.backend.presets import preset_of
+from kame_core.backend.presets import direction, preset_of, spoken_languages
 from kame_core.backend.prompt import PromptContext
 from kame_core.backend.tools import CandidateCalls, ToolsUsed
 from kame_core.events import (
@@ -19,15 +19,17 @@ from kame_core.events import (
     Spent,
     Trouble,
 )
-from kame_core.frontend.base import Floor, FrontendTraits, SpeechPolicy
+from kame_core.frontend.base import Floor, FrontendTraits, OracleAdopt, OracleUpdate, SpeechPolicy
 from kame_core.ids import new_id
 from kame_core.latency import TurnTimeline
 from kame_core.options import ConversationOptions, Mode
 from kame_core.oracle import OracleDecision, OracleStream
 from kame_core.phrasing import normalised
 from kame_core.response import Response
+from kame_core.seats import Seats
 from kame_core.transcript import Transcript
 from kame_core.turns import Turns
+from kame_core.unsaid import unsaid
 
 _REMEMBERED_TURNS = 16
 """So many candidates back a tool's late result still finds its place."""
@@ -39,6 +41,8 @@ class _Candidate:
 
     started: CandidateStarted
     asked_ms: int
+    question: str
+    """What it answers, normalised once: a long turn has hundreds of long ones."""
     first_token_ms: int | None = None
     adopted_ms: int | None = None
     text: str = ""
@@ -72,7 +76,7 @@ class Answering:
     def __init__(
         self,
         agent: AgentTurn,
-        traits: FrontendTraits,
+        seats: Seats,
         transcript: Transcript,
         turns: Turns,
         options: Callable[[], ConversationOptions],
@@ -80,7 +84,7 @@ class Answering:
         now_ms: Callable[[], int],
     ) -> None:
         self._agent = agent
-        self._traits = traits
+        self._seats = seats
         self._transcript = transcript
         self._turns = turns
         self._options = options
@@ -90,6 +94,7 @@ class Answering:
         self._planner: Planner | None = None
         self._candidates: dict[str, _Candidate] = {}
         self._asked_item_id: str | None = None
+        self._heard_language = ""
         self._places: dict[str, str | None] = {}  # of candidates for whole turns: the item behind which they come
         self._active = False
         self._fell_back = False
@@ -98,6 +103,10 @@ class Answering:
     def use(self, planner: Planner) -> None:
         """Ask through this planner from now on."""
         self._planner = planner
+
+    @property
+    def _traits(self) -> FrontendTraits:
+        return self._seats.traits
 
     @property
     def active(self) -> bool:
@@ -124,6 +133,7 @@ class Answering:
     def begin_turn(self) -> None:
         """A new turn of the user: nothing of an earlier one is asked or read any more."""
         self.stop()
+        self._heard_language = ""
         self._candidates.clear()
         if self._planner is not None:
             self._planner.new_turn()
@@ -136,8 +146,12 @@ class Answering:
             self._planner.stop()
         self._decide(self._oracle.clear())
 
-    def heard(self, text: str, *, settled: bool) -> None:
-        """The user's turn in progress was read anew; `settled`: at a pause, as well as possible."""
+    def heard(self, text: str, *, settled: bool, language: str = "") -> None:
+        """The user's turn in progress was read anew; `settled`: at a pause, as well as possible.
+
+        `language` is what it is spoken in, where the recogniser has told.
+        """
+        self._heard_language = language
         if self._planner is None or self._options().mode is not Mode.TANDEM or not self._traits.follows_oracle:
             return
         if self._options().tools and self._planner.asks_again and self._traits.oracle_style == "continuation":
@@ -152,6 +166,8 @@ class Answering:
         """The turn is the agent's; `text` is all of what it answers, `item_id` where that stands in the transcript."""
         self._active = True
         self._asked_item_id = item_id
+        item = self._transcript.get(item_id or "")
+        self._heard_language = item.language if item is not None else ""
         self._fell_back = False
         self._turns.agent(True)
         options = self._options()
@@ -178,6 +194,16 @@ class Answering:
         self.candidate_event(CandidateFinished(now_ms, candidate_id, text))
         self._agent.tell(Floor.SPEAK, heard="", policy=SpeechPolicy(opener=False))
 
+    def unsaid(self) -> str:
+        """What the open response has not been heard to say of its answer."""
+        response = self._agent.response
+        spoken = [] if response is None else [self._candidates.get(other) for other in response.candidates]
+        if response is None or response.called or not spoken or spoken[-1] is None:
+            return ""
+        candidate = spoken[-1]
+        text = candidate.text if candidate.finished is None else candidate.finished.text
+        return unsaid(text, response.heard, whole=candidate.finished is not None)
+
     def forget_outdated(self, text: str, *, whole_turn: bool = False) -> None:
         """Drop what answers less than `text`, for front ends that speak the oracle's words as they are.
 
@@ -188,7 +214,7 @@ class Answering:
             anew = whole_turn and self._planner is not None and self._planner.asks_again
             whole = normalised(text)
             for candidate in self._candidates.values():
-                fits = normalised(candidate.started.partial) == whole and (candidate.started.complete or not anew)
+                fits = candidate.question == whole and (candidate.started.complete or not anew)
                 candidate.outdated |= not fits
             self._decide(self._oracle.keep_only(lambda partial: normalised(partial) == whole and not anew))
 
@@ -198,11 +224,7 @@ class Answering:
         The planner does not ask the same words twice in a turn, so nothing else would answer them.
         """
         whole = normalised(text)
-        fitting = [
-            other
-            for other in self._candidates.values()
-            if normalised(other.started.partial) == whole and not other.failed
-        ]
+        fitting = [other for other in self._candidates.values() if other.question == whole and not other.failed]
         if not fitting or not fitting[-1].outdated:
             return
         candidate = fitting[-1]
@@ -215,7 +237,7 @@ class Answering:
 
     def replay(self) -> None:
         """The slot dropped its turn while the user's goes on: it gets the oracle again from the first word."""
-        self._agent.feed(self._oracle.replay())
+        self._feed(self._oracle.replay())
 
     def nothing_said(self) -> None:
         """The back end is done and there is nothing (more) to say."""
@@ -283,6 +305,7 @@ class Answering:
             preset=options.preset,
             language=options.language,
             second_language=options.second_language,
+            heard_language=self._heard_language,
             context=options.context,
             knowledge=options.knowledge,
             style=self._traits.oracle_style,
@@ -299,7 +322,7 @@ class Answering:
             self._emit(event)
         match event:
             case CandidateStarted():
-                self._candidates[event.candidate_id] = _Candidate(event, now_ms)
+                self._candidates[event.candidate_id] = _Candidate(event, now_ms, normalised(event.partial))
                 if event.complete:
                     self._remember_place(event.candidate_id)
             case CandidateCalls():
@@ -349,4 +372,25 @@ class Answering:
                 if stamps is not None:
                     stamps.adopted_ms = self._now_ms()
             self._emit(fact)
-        self._agent.feed(decision.updates)
+        self._feed(decision.updates)
+
+    def _feed(self, updates: tuple[OracleUpdate, ...]) -> None:
+        """Pass updates on to the slot, each candidate with the language it is to be spoken in."""
+        self._agent.feed(
+            tuple(
+                replace(update, language=self._language_of(update.candidate_id))
+                if isinstance(update, OracleAdopt)
+                else update
+                for update in updates
+            )
+        )
+
+    def _language_of(self, candidate_id: str) -> str:
+        """Of two languages the other one than was spoken to the agent; empty: the conversation's own."""
+        options = self._options()
+        languages = spoken_languages(options.preset, options.language, options.second_language)
+        candidate = self._candidates.get(candidate_id)
+        if len(languages) == 1 or candidate is None or not candidate.started.partial:
+            return ""
+        known = direction(languages, candidate.started.partial, self._heard_language)
+        return known[1] if known else ""

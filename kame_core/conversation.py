@@ -11,6 +11,7 @@ import traceback
 from kame_core.audio import Samples, silence
 from kame_core.backend.budgets import DEFAULT_BUDGETS
 from kame_core.backend.planner import Planner
+from kame_core.backend.presets import spoken_languages
 from kame_core.backend.tools import ToolDesk
 from kame_core.dialogue import Dialogue
 from kame_core.engines import Engines
@@ -19,13 +20,16 @@ from kame_core.events import (
     ConversationEnded,
     Trouble,
 )
-from kame_core.frontend.base import SlotLease
+from kame_core.frontend.base import FrontendHost
 from kame_core.hearing import Hearing
 from kame_core.options import ConversationOptions
 from kame_core.playout import Playout
+from kame_core.seats import Seat, Seats
 from kame_core.speech_control import InputHold
 from kame_core.stt.base import Recognizer
 from kame_core.stt.kyutai import SlotRecognizer
+from kame_core.stt.languages import tune
+from kame_core.subscription import Subscription
 
 _log = logging.getLogger(__name__)
 
@@ -33,21 +37,45 @@ _log = logging.getLogger(__name__)
 class Conversation(Dialogue):
     """A dialogue in progress. Made by `ConversationRegistry.open`; every method is called on the event loop."""
 
-    def __init__(
-        self, engines: Engines, options: ConversationOptions, lease: SlotLease, recognizer: Recognizer
-    ) -> None:
-        super().__init__(engines, options, lease, recognizer)
-        self._engines = engines
-        self._lease = lease
+    def __init__(self, engines: Engines, options: ConversationOptions, seats: Seats, recognizer: Recognizer) -> None:
+        super().__init__(engines, options, seats, recognizer)
         self._recognizer = recognizer
+        self._slot_ear = recognizer if isinstance(recognizer, SlotRecognizer) else None
         self._started = asyncio.Event()
         self._closing = asyncio.Event()
         self._closed = asyncio.Event()
         self._reason = "ended"
         self._hold = InputHold()
-        if isinstance(recognizer, SlotRecognizer):
-            recognizer.attach(lease.slot)
         self._hearing = Hearing(engines.vad, recognizer, engines.hearing, engines.clock, self._user.ear)
+        self._stt = engines.stt
+        self._heard_languages: tuple[str, ...] = (options.language,)
+        self._not_heard: KameError | None = None
+        self._tune()
+
+    # --- options ---
+
+    def set_options(self, options: ConversationOptions) -> None:
+        """See `Dialogue.set_options`; what cannot be heard of the languages now spoken is told as `Trouble`."""
+        super().set_options(options)
+        if self._tune() and self._not_heard is not None:
+            self._emit(Trouble(self.now_ms(), self._not_heard))
+
+    def subscribe(self) -> Subscription:
+        """See `Dialogue.subscribe`; what this conversation does not hear is the first thing told."""
+        subscription = super().subscribe()
+        if self._not_heard is not None:
+            subscription.put(Trouble(self.now_ms(), self._not_heard))
+        return subscription
+
+    def _tune(self) -> bool:
+        """Listen for the languages that are spoken from now on; whether they are others than before."""
+        options = self._options
+        languages = spoken_languages(options.preset, options.language, options.second_language)
+        changed = languages != self._heard_languages
+        if changed:
+            self._heard_languages = languages
+            self._not_heard = tune(self._stt, self._recognizer, languages)
+        return changed
 
     # --- life ---
 
@@ -68,10 +96,12 @@ class Conversation(Dialogue):
                     early_model=self._engines.early_chat,
                 )
                 self._answering.use(planner)
-                loops = [tasks.create_task(loop) for loop in (self._hearing.run(), self._read(), self._speak())]
+                self._seats.begin(tasks, self._follow, self._refuse_mode)
+                loops = [tasks.create_task(loop) for loop in (self._hearing.run(), self._read())]
                 self._started.set()
                 await self._closing.wait()
                 await planner.aclose()
+                self._seats.stop()
                 for loop in loops:
                     loop.cancel()
         except* KameError as group:
@@ -101,7 +131,7 @@ class Conversation(Dialogue):
         self._started.set()
         self._agent.playout.flush()
         self._agent.end("incomplete", "ended")
-        for part in (self._recognizer, self._lease):
+        for part in (self._recognizer, self._seats):
             try:
                 await part.aclose()
             except Exception:
@@ -118,6 +148,10 @@ class Conversation(Dialogue):
             self._reason = reason
             self._end()
         await self._closed.wait()
+
+    def holds(self, host: FrontendHost) -> bool:
+        """Whether its end would free a place of this front end."""
+        return self._seats.holds(host)
 
     async def wait_started(self) -> None:
         """Return when `run` has begun."""
@@ -138,19 +172,23 @@ class Conversation(Dialogue):
         """The user's sound as it arrives, float32 [n] mono 24 kHz, on one continuous time line."""
         if not self.closed and samples.size:
             hold_ms = self._options.speech_control.input_hold_ms if self._traits.takes_turns else 0
-            told = silence(samples.size) if self._hears_by_guidance else samples
-            self._lease.push_audio(self._hold.push(told, hold_ms))
+            deaf = self._hears_by_guidance
+            if self._slot_ear is not None:
+                self._slot_ear.hear_alone(deaf or self._seats.ears is not None)
+            told = silence(samples.size) if deaf and self._slot_ear is None else samples
+            self._seats.lease.push_audio(self._hold.push(told, hold_ms))
+            if self._seats.ears is not None:
+                self._seats.ears.push_audio(samples)
             self._hearing.push(samples)
 
     @property
     def _hears_by_guidance(self) -> bool:
         """In manual turns a front end that takes turns itself would answer pauses, and what is not meant for it.
 
-        It hears silence then, and is guided when a response is asked for; but not where nothing would guide it, or
-        where its ears are the recogniser's.
+        It hears silence then, and is guided when a response is asked for; but not where nothing would guide it.
         """
         by_hand = self._traits.takes_turns and self._options.turn_detection is None
-        return by_hand and self._answering.guides and not isinstance(self._recognizer, SlotRecognizer)
+        return by_hand and self._answering.guides
 
     # --- loops ---
 
@@ -159,12 +197,19 @@ class Conversation(Dialogue):
             self._user.reading(update)
         raise SpeechToTextError("Speech recognition was closed during the conversation. Start a new one.")
 
-    async def _speak(self) -> None:
-        async for output in self._lease.outputs():
+    async def _follow(self, seat: Seat) -> None:
+        """The frames of a slot; those of one that is not spoken through are not heard."""
+        async for output in seat.lease.outputs():
             if output.fault is not None:
-                raise output.fault
+                if self._seats.needs(seat):
+                    raise output.fault
+                self._seats.lose(seat, output.fault)
+                return
             for update in output.heard:
                 self._user.reading(update)
-            self._agent.output(output)
-            self._speak_unasked()
-        raise FrontendError("The front end was closed during the conversation. Start a new one.", retryable=True)
+            if self._seats.speaks(seat):
+                self._agent.output(output)
+                self._change_between_turns()
+                self._speak_unasked()
+        if self._seats.needs(seat):
+            raise FrontendError("The front end was closed during the conversation. Start a new one.", retryable=True)

@@ -5,15 +5,16 @@ from dataclasses import replace
 from kame_core.errors import ConversationClosedError, InvalidRequestError
 from kame_core.events import FunctionOutputAdded, ItemAdded, Role
 from kame_core.ids import new_id
-from kame_core.options import ConversationOptions
+from kame_core.mode_changes import ModeChanges
+from kame_core.options import ConversationOptions, ResponseOptions
 from kame_core.subscription import Subscription
 from kame_core.transcript import Item
-from kame_core.turn_taking import TurnTaking
 
 _MAX_SUBSCRIPTIONS = 16
+_AS_ALWAYS = ResponseOptions()
 
 
-class Dialogue(TurnTaking):
+class Dialogue(ModeChanges):
     """Turns, and a client's wishes in them. Every method is called on the event loop."""
 
     def subscribe(self) -> Subscription:
@@ -40,7 +41,14 @@ class Dialogue(TurnTaking):
         return self._options
 
     def set_options(self, options: ConversationOptions) -> None:
-        """Change the options; they apply from the next turn. Language and voice stay as they were opened."""
+        """Change the options; they apply from the next turn. Language and voice stay as they were opened.
+
+        A mode that runs on another front end applies as soon as there is a place, if there is (else: `ModeRefused`).
+
+        Raises:
+            UnavailableError: this server does not have the mode.
+        """
+        host, before = self._engines.host_of(options.mode), self._options.mode
         self._options = replace(options, language=self._options.language, voice=self._options.voice)
         self._user.turns.detection = options.turn_detection
         withheld = self._agent.withheld
@@ -49,6 +57,7 @@ class Dialogue(TurnTaking):
             self._drop_opener()
         elif withheld:
             self._answering.replay()
+        self._move(host, before)
 
     def add_text(self, text: str, role: Role, item_id: str | None = None, previous_item_id: str | None = None) -> str:
         """Put a typed message into the dialogue and return its id.
@@ -89,20 +98,19 @@ class Dialogue(TurnTaking):
 
     # --- responses ---
 
-    def create_response(self, instructions: str = "", tool_choice: str = "") -> str:
+    def create_response(self, wishes: ResponseOptions = _AS_ALWAYS) -> str:
         """Answer now, to what was said or typed last, or with what functions gave; returns the response's id.
 
         After function calls the response comes as soon as the words of the one that made them have been played.
 
         Args:
-            instructions: what to say or do, in the place of the user's words.
-            tool_choice: for this response; empty: that of the options.
+            wishes: what is to be otherwise in this response.
 
         Raises:
             InvalidRequestError: a response is open already.
         """
         if self._agent.response is not None:
-            promised = self._functions.promise(self._agent.response, instructions, tool_choice)
+            promised = self._functions.promise(self._agent.response, wishes)
             if promised is not None:
                 return promised
             raise InvalidRequestError(
@@ -112,17 +120,17 @@ class Dialogue(TurnTaking):
         if self._user.awaits_final and self._user.item_id is not None:  # it answers the turn that was just committed
             if self._answering.active:
                 self._hush()
-            elif self._agent.withheld and instructions:
-                self._answering.stop()  # what was thought of so far answers something else
+            elif wishes.instructions:
+                self._answering.stop()  # what was thought of so far was thought with other instructions
             withheld = self._agent.withheld
             self._announce(self._user.item_id)
-            self._demanded = instructions
-            self._choose_tool(tool_choice)
+            self._demanded = wishes
+            self._turn_options = wishes.over(self._turn_options)
             response = self._agent.open(on_demand=True)
             if withheld:
                 self._answering.replay()
             return response.id
-        return self._respond(instructions, tool_choice)
+        return self._respond(wishes)
 
     def cancel_response(self, response_id: str | None = None) -> None:
         """Stop the response in progress, or the one being thought of.

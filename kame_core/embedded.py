@@ -15,6 +15,7 @@ from kame_core.frontend.reflex import reflex_host
 from kame_core.stt.pocketsphinx import PocketsphinxSpeechToText
 from kame_core.tts.espeak import EspeakTextToSpeech
 from kame_core.vad import SileroModel
+from kame_core.wording import EnglishWording
 from kame_core.workers import ThreadWorkers
 
 
@@ -32,6 +33,7 @@ async def embedded_engines(capacity: int = 1) -> AsyncIterator[Engines]:
         chat=responder,
         clock=clock,
         hearing=hearing,
+        ending=await hearing.run(EnglishWording),
     )
     try:
         yield engines

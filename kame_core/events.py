@@ -61,6 +61,8 @@ class FinalTranscript(Event):
     item_id: str
     text: str
     seconds: float
+    language: str = ""
+    """Code (ISO 639) of what it was spoken in; empty: speech-to-text has not recognised it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +304,14 @@ class Trouble(Event):
 
     error: KameError
     fatal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModeRefused(Event):
+    """A mode that was asked for runs on a front end with no place: the conversation stays in `mode`."""
+
+    mode: str
+    error: KameError
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from kame_core.errors import InvalidRequestError
 from kame_core.ids import new_id
+from kame_core.options import ResponseOptions
 from kame_core.response import Response
 from kame_core.transcript import Item, Transcript, function_output
 
@@ -13,8 +14,7 @@ class FollowUp:
     """A response that was promised while the one that called functions is still being played."""
 
     response_id: str
-    instructions: str
-    tool_choice: str
+    wishes: ResponseOptions
 
 
 class FunctionCalls:
@@ -50,11 +50,21 @@ class FunctionCalls:
                 return item, told or bool(item.tools)
         return None, told
 
-    def promise(self, response: Response, instructions: str, tool_choice: str) -> str | None:
+    @property
+    def unanswered(self) -> bool:
+        """The user's words, or a result, are the last that was said."""
+        for item in reversed(self._transcript.items()):
+            if item.kind == "function_call_output" or (item.role == "user" and item.status == "completed"):
+                return True
+            if item.kind == "message" and item.role == "assistant":
+                return False
+        return False
+
+    def promise(self, response: Response, wishes: ResponseOptions) -> str | None:
         """Promise the response that follows one whose calls are out; None if that is not the case."""
         if not response.called or self._follow_up is not None:
             return None
-        self._follow_up = FollowUp(new_id("resp"), instructions, tool_choice)
+        self._follow_up = FollowUp(new_id("resp"), wishes)
         return self._follow_up.response_id
 
     def take_promise(self) -> FollowUp | None:

@@ -1,10 +1,13 @@
 """What a conversation may be asked for."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from kame_core.backend.base import ToolDeclaration
 from kame_core.speech_control import SpeechControl
+
+MAX_SAID_CHARS = 1000
+"""Longest greeting or idle prompt."""
 
 
 class Mode(StrEnum):
@@ -69,3 +72,24 @@ class ConversationOptions:
     """Functions of the client that the back end may have called."""
     tool_choice: str = "auto"
     """`auto`, `none`, `required`, or the name of the one tool that must be called."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseOptions:
+    """What a client asks of a single response; whatever is left out is as in the conversation's options."""
+
+    instructions: str = ""
+    """In the place of the conversation's own. Where no words of the user wait for an answer, what to do or say."""
+    tools: tuple[ToolDeclaration, ...] | None = None
+    tool_choice: str = ""
+    max_output_tokens: int | None = None
+
+    def over(self, options: ConversationOptions) -> ConversationOptions:
+        """The options that hold for this response."""
+        return replace(
+            options,
+            instructions=self.instructions or options.instructions,
+            tools=options.tools if self.tools is None else self.tools,
+            tool_choice=self.tool_choice or options.tool_choice,
+            max_output_tokens=self.max_output_tokens or options.max_output_tokens,
+        )

@@ -9,18 +9,23 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
 
+from kame_core.backend.presets import spoken_languages
 from kame_core.conversation import Conversation
 from kame_core.engines import Engines
 from kame_core.errors import CapacityError, InvalidRequestError
-from kame_core.frontend.base import SlotLease, SlotOptions
+from kame_core.frontend.base import FrontendHost, SlotLease, SlotOptions
 from kame_core.options import ConversationOptions
+from kame_core.seats import Seat, Seats
+from kame_core.stt.base import Recognizer
+from kame_core.stt.kyutai import SlotRecognizer
+from kame_core.stt.languages import open_ear
 
 
 @dataclass(slots=True)
 class _Entry:
     conversation: Conversation
     token: str | None = None
-    """Resumes the conversation once."""
+    """Resumes the conversation."""
     grace: asyncio.Task[None] | None = None
     """Runs while no transport is attached."""
 
@@ -61,17 +66,21 @@ class ConversationRegistry:
 
         Raises:
             CapacityError: no slot is free, or the process is ending.
+            UnavailableError: the mode is not to be had here.
             SpeechToTextError: the recogniser cannot start.
         """
         self._refuse_if_closing()
         engines = self.engines
         async with AsyncExitStack() as parts:
-            lease = await self._lease(options)
-            parts.push_async_callback(lease.aclose)
-            recognizer = await engines.stt.open(options.language)
+            slot_options = SlotOptions(language=options.language, voice=options.voice)
+            seat = await self._seat(engines.host_of(options.mode), slot_options, parts)
+            languages = spoken_languages(options.preset, options.language, options.second_language)
+            recognizer = await open_ear(engines.stt, languages)
             parts.push_async_callback(recognizer.aclose)
+            ears = await self._ears(recognizer, seat, slot_options, parts)
             self._refuse_if_closing()
-            conversation = Conversation(engines, options, lease, recognizer)
+            seats = Seats(seat, lambda host: self._lease(host, slot_options), ears)
+            conversation = Conversation(engines, options, seats, recognizer)
             parts.pop_all()  # the conversation frees them from now on
         entry = self._entries[conversation.id] = _Entry(conversation)
         self._tasks.create_task(self._live(conversation), name=conversation.id)
@@ -86,16 +95,32 @@ class ConversationRegistry:
         if self._closing:
             raise CapacityError("The server is shutting down. Try again in a moment.", code="shutting_down")
 
-    async def _lease(self, options: ConversationOptions) -> SlotLease:
-        slot_options = SlotOptions(language=options.language, voice=options.voice)
+    async def _seat(self, host: FrontendHost, options: SlotOptions, parts: AsyncExitStack) -> Seat:
+        seat = Seat(host, await self._lease(host, options))
+        parts.push_async_callback(seat.lease.aclose)
+        return seat
+
+    async def _ears(
+        self, recognizer: Recognizer, seat: Seat, options: SlotOptions, parts: AsyncExitStack
+    ) -> Seat | None:
+        """The slot for a recogniser that listens inside the front end."""
+        if not isinstance(recognizer, SlotRecognizer):
+            return None
+        frontend = self.engines.frontend
+        ears = seat if seat.host is frontend else await self._seat(frontend, options, parts)
+        recognizer.attach(ears.lease.slot)
+        return ears
+
+    async def _lease(self, host: FrontendHost, options: SlotOptions) -> SlotLease:
         try:
-            return await self.engines.frontend.lease(slot_options)
+            return await host.lease(options)
         except CapacityError:
-            waiting = next((entry for entry in self._entries.values() if entry.grace is not None), None)
+            held = (entry for entry in self._entries.values() if entry.conversation.holds(host))
+            waiting = next((entry for entry in held if entry.grace is not None), None)
             if waiting is None:
                 raise
         await self._end(waiting, "replaced")  # a conversation without a transport gives way
-        return await self.engines.frontend.lease(slot_options)
+        return await host.lease(options)
 
     async def _live(self, conversation: Conversation) -> None:
         try:
@@ -108,7 +133,7 @@ class ConversationRegistry:
     # --- a transport goes and comes back ---
 
     def token_for(self, conversation: Conversation) -> str | None:
-        """A new token that resumes the conversation once; the one before is void. None: it has ended."""
+        """A new token that resumes the conversation; the one before is void. None: it has ended."""
         entry = self._entries.get(conversation.id)
         if entry is None:
             return None
@@ -126,14 +151,14 @@ class ConversationRegistry:
             entry.grace = self._tasks.create_task(self._expire(entry, grace_s))
 
     def resume(self, token: str) -> Conversation:
-        """Attach to the conversation of a token again; the token is spent.
+        """Attach to the conversation of a token again. The token is spent by the next one (`token_for`), not before:
+        a client whose new connection does not get through may try another way.
 
         Raises:
             InvalidRequestError: no conversation waits for this token.
         """
         for entry in self._entries.values():
             if entry.token is not None and secrets.compare_digest(entry.token, token) and not entry.conversation.closed:
-                entry.token = None
                 if entry.grace is not None:
                     entry.grace.cancel()
                     entry.grace = None

@@ -35,6 +35,8 @@ class Item:
     """Of the function."""
     tools: tuple[ChatMessage, ...] = ()
     """What tools of the server did for this turn; for the chat model only."""
+    language: str = ""
+    """Code of the language the user spoke it in, where speech-to-text recognised that."""
 
 
 def function_call(item_id: str, call_id: str, name: str, arguments: str) -> Item:
@@ -85,6 +87,7 @@ class Transcript:
         generated: str | None = None,
         status: ItemStatus | None = None,
         tools: tuple[ChatMessage, ...] | None = None,
+        language: str | None = None,
     ) -> Item | None:
         """Change what is known of an item; None if it was deleted meanwhile."""
         item = self._items.get(item_id)
@@ -96,6 +99,7 @@ class Transcript:
             generated=item.generated if generated is None else generated,
             status=status or item.status,
             tools=item.tools if tools is None else tools,
+            language=item.language if language is None else language,
         )
         self._items[item_id] = item
         return item

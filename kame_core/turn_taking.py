@@ -18,13 +18,14 @@ from kame_core.events import (
     Restored,
     UserTurnCommitted,
 )
-from kame_core.frontend.base import Floor, SlotLease, SpeechOrigin
+from kame_core.frontend.base import Floor, FrontendTraits, SpeechOrigin
 from kame_core.function_calls import FunctionCalls
 from kame_core.ids import new_id
 from kame_core.latency import TurnTimeline
-from kame_core.options import ConversationOptions
+from kame_core.options import ConversationOptions, ResponseOptions
 from kame_core.phrasing import is_backchannel
 from kame_core.response import Response
+from kame_core.seats import Seats
 from kame_core.stt.base import Recognizer
 from kame_core.subscription import Subscription
 from kame_core.transcript import Item, Transcript
@@ -45,34 +46,33 @@ class _Deferred:
 class TurnTaking:
     """A user, an agent and a transcript, kept in step. Every method is called on the event loop."""
 
-    def __init__(
-        self, engines: Engines, options: ConversationOptions, lease: SlotLease, recognizer: Recognizer
-    ) -> None:
+    def __init__(self, engines: Engines, options: ConversationOptions, seats: Seats, recognizer: Recognizer) -> None:
         self.id = new_id("conv")
         self.clock = engines.clock
         self.transcript = Transcript()
         self.closed = False
         """It has ended or is about to."""
-        self._traits = engines.frontend.traits
+        self._seats = seats
         self._options = options
         self._turn_options = options  # as they were when the turn began
         self._began_s = engines.clock.now()
         self._subscriptions: list[Subscription] = []
         self._timeline: TurnTimeline | None = None
         self._announced_item_id: str | None = None
-        self._demanded: str | None = None
+        self._demanded: ResponseOptions | None = None
         self._beside = False
         self._doubtful = False
         """Speech over a front end that takes turns itself, of which no words are understood yet."""
         self._deferred: _Deferred | None = None
         self._unanswered_item_id: str | None = None
+        self._unsaid = ""
+        """Of the answer that was cut last, for the case that this was no interruption."""
         self._functions = FunctionCalls(self.transcript)
         self._unasked = Unasked()
-        turns = Turns(options.turn_detection, observes=self._traits.takes_turns)
+        turns = Turns(options.turn_detection, observes=self._traits.takes_turns, ending=engines.ending)
         self._user = UserTurn(turns, recognizer, self, self._emit, self.now_ms)
         self._agent = AgentTurn(
-            lease,
-            self._traits,
+            seats,
             self.transcript,
             self._emit,
             self.now_ms,
@@ -85,8 +85,12 @@ class TurnTaking:
         )
         self._agent.manual = not self._automatic
         self._answering = Answering(
-            self._agent, self._traits, self.transcript, turns, lambda: self._turn_options, self._emit, self.now_ms
+            self._agent, seats, self.transcript, turns, lambda: self._turn_options, self._emit, self.now_ms
         )
+
+    @property
+    def _traits(self) -> FrontendTraits:
+        return self._seats.traits
 
     # --- events ---
 
@@ -124,8 +128,8 @@ class TurnTaking:
             self._agent.timeline = self._timeline
         self._answering.forget_outdated(self._user.text)
         # Most partials at a pause are what the settled reading says: nothing is lost by asking now.
-        if self._user.text and not self._user.turns.echoing:
-            self._answering.heard(self._user.text, settled=True)
+        if self._user.text and not self._user.turns.echoing and not self._user.turns.listens_only:
+            self._answering.heard(self._user.text, settled=True, language=self._user.language)
         if opener:
             self.opener_due(known=False)
 
@@ -156,14 +160,14 @@ class TurnTaking:
         if self._agent.timeline is None and not self._answering.active:
             self._agent.timeline = self._timeline
 
-    def turn_final(self, item_id: str, text: str, speech_end_ms: int) -> None:
+    def turn_final(self, item_id: str, text: str, speech_end_ms: int, language: str) -> None:
         """The user's turn joins the dialogue and is answered."""
         if self._timeline is not None:
             self._timeline.stamp("settled", self.now_ms())
         self._announce(item_id)
-        self.transcript.update(item_id, text=text, status="completed")
+        self.transcript.update(item_id, text=text, status="completed", language=language)
         self._announced_item_id = None
-        self._emit(FinalTranscript(self.now_ms(), item_id, text, self._user.seconds))
+        self._emit(FinalTranscript(self.now_ms(), item_id, text, self._user.seconds, language))
         self._beside = False
         demanded, self._demanded = self._demanded, None
         if self._answers_on:
@@ -178,9 +182,11 @@ class TurnTaking:
             self._timeline = self._agent.timeline = timeline
         self._deferred = None  # the dialogue that is asked about holds it
         self._unanswered_item_id = None
-        if demanded:
-            self._answering.answer(None, demanded, on_demand=True)
-        elif demanded is not None or self._automatic:
+        self._unsaid = ""
+        self._before_answer()
+        if demanded is not None:
+            self._turn_options = demanded.over(self._turn_options)
+        if demanded is not None or self._automatic:
             self._answering.answer(item_id, text)
         else:
             self._answering.stop()
@@ -202,11 +208,17 @@ class TurnTaking:
         self._answering.stop()
         unanswered = None if self._unanswered_item_id is None else self.transcript.get(self._unanswered_item_id)
         self._unanswered_item_id = None
-        if demanded is not None:
-            self._answering.answer(None, demanded, on_demand=bool(demanded))
+        unsaid, self._unsaid = self._unsaid, ""
+        if demanded is not None and demanded.instructions:
+            self._carry_out(demanded)
+        elif demanded is not None:
+            self._answering.answer(None, "")  # there is nothing to ask: the front end says that it did not understand
         elif unanswered is not None and self._agent.response is None and self._automatic:
             self._hush()
             self._answering.answer(unanswered.id, unanswered.text)  # a cough does not take a question back
+        elif unsaid and self._agent.response is None and self._automatic:
+            self._hush()
+            self._answering.say(unsaid)  # ... nor cuts an answer short
         elif self._agent.response is not None and not self._traits.takes_turns:
             self._agent.cut("turn_detected")
         else:
@@ -225,7 +237,7 @@ class TurnTaking:
         if self._doubtful:
             return
         if not self._answers_on:
-            self._answering.heard(text, settled=settled)
+            self._answering.heard(text, settled=settled, language=self._user.language)
         if not self._answering.active:
             self._agent.tell(self._agent.state.floor, heard=text)
 
@@ -245,6 +257,9 @@ class TurnTaking:
         response = self._agent.response
         unanswered = response is None or not response.answered
         self._unanswered_item_id = self._answering.asked_item_id if unanswered else None
+        self._unsaid = "" if unanswered else self._answering.unsaid()
+        if self._unsaid:
+            self._user.turns.cut_short()
         self._cut("turn_detected")
         self._begin_turn()
         self._hush(heard=self._user.text)
@@ -271,6 +286,9 @@ class TurnTaking:
         self._turn_options = self._options
         self._beside = False
         self._answering.begin_turn()
+
+    def _before_answer(self) -> None:
+        """The user's turn has its words and is about to be answered."""
 
     @property
     def _automatic(self) -> bool:
@@ -313,20 +331,25 @@ class TurnTaking:
 
     # --- the agent's turn ---
 
-    def _choose_tool(self, tool_choice: str) -> None:
-        if tool_choice:
-            self._turn_options = replace(self._turn_options, tool_choice=tool_choice)
+    def _carry_out(self, wishes: ResponseOptions, *, opener: bool = True) -> None:
+        """Do as instructed where no words of the user wait for an answer; without instructions, go on."""
+        self._turn_options = wishes.over(self._turn_options)
+        if wishes.instructions:  # they take the place of the user's words, and are told once
+            self._turn_options = replace(self._turn_options, instructions="")
+        self._answering.answer(None, wishes.instructions, on_demand=True, opener=opener)
 
-    def _respond(self, instructions: str, tool_choice: str, response_id: str = "") -> str:
-        asked, told = self._functions.asked()
+    def _respond(self, wishes: ResponseOptions, response_id: str = "") -> str:
+        (asked, told), unanswered = self._functions.asked(), self._functions.unanswered
         self._begin_turn()
-        self._choose_tool(tool_choice)
         self._hush()
         self._beside = self._user.in_turn and not self._traits.takes_turns
+        self._turn_options = wishes.over(self._turn_options)
         response = self._agent.open(on_demand=True, response_id=response_id)
         self._timeline = self._agent.timeline = TurnTimeline(self.now_ms())
-        if instructions or asked is None or told:
-            self._answering.answer(None, instructions, on_demand=True, opener=not told)
+        if asked is None or (wishes.instructions and not unanswered):
+            self._carry_out(wishes, opener=not told)
+        elif told:
+            self._answering.answer(None, "", on_demand=True, opener=False)
         else:
             self._answering.answer(asked.id, asked.text, on_demand=True)
         return response.id
@@ -367,12 +390,12 @@ class TurnTaking:
             return
         promised = self._functions.take_promise()
         if promised is not None:
-            self._respond(promised.instructions, promised.tool_choice, promised.response_id)
+            self._respond(promised.wishes, promised.response_id)
             return
         if self._beside:
             self._begin_turn()
             self._hush(heard=self._user.text)
-            self._answering.heard(self._user.text, settled=False)
+            self._answering.heard(self._user.text, settled=False, language=self._user.language)
         deferred = self._deferred
         if deferred is not None and not self._user.in_turn and self._agent.response is None:
             self._deferred = None

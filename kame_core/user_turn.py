@@ -56,8 +56,8 @@ class TurnListener(Protocol):
     def turn_ended(self, speech_end_ms: int) -> None:
         """The turn is over; its final transcript follows at once or soon."""
 
-    def turn_final(self, item_id: str, text: str, speech_end_ms: int) -> None:
-        """The turn that ended has its final transcript."""
+    def turn_final(self, item_id: str, text: str, speech_end_ms: int, language: str) -> None:
+        """The turn that ended has its final transcript; `language` where the recogniser recognised it."""
 
     def turn_dropped(self, item_id: str) -> None:
         """What had begun was no turn."""
@@ -101,6 +101,7 @@ class UserTurn:
         self._item_id: str | None = None
         self._utterance = 0
         self._text = ""
+        self._language = ""
         self._settled = False
         self._began_ms = 0
         self._before_crash = ""
@@ -119,6 +120,11 @@ class UserTurn:
         return self._text if self._item_id is not None else ""
 
     @property
+    def language(self) -> str:
+        """Code of the language of the turn in progress; empty: the recogniser has not told it."""
+        return self._language if self._item_id is not None else ""
+
+    @property
     def item_id(self) -> str | None:
         """The item of the turn in progress."""
         return self._item_id
@@ -133,7 +139,7 @@ class UserTurn:
     def ear(self, state: EarState) -> None:
         """The ear's newest state."""
         at_ms = self._now_ms() - state.lag_ms
-        for decision in self.turns.ear(at_ms, speaking=state.speaking, silence_ms=state.silence_ms):
+        for decision in self.turns.ear(at_ms, speaking=state.speaking, silence_ms=state.silence_ms, voice=state.voice):
             self._decide(decision)
         if self._ending is not None and self._now_ms() >= self._ending.deadline_ms:
             self._finish(self._ending.speech_end_ms)
@@ -147,8 +153,9 @@ class UserTurn:
         if update.utterance != self._utterance:
             return
         if update.fault is not None and not update.text:
-            self._before_crash = self._text  # better than nothing, if nothing more is understood
-        text = update.text or self._before_crash
+            self._before_crash = self._text
+        text = f"{self._before_crash} {update.text}".strip()
+        self._language = update.language or self._language
         changed = text != self._text
         self._text, self._settled = text, update.settled
         if self._ending is not None:
@@ -159,8 +166,9 @@ class UserTurn:
             self._emit(PartialTranscript(self._now_ms(), self._item_id, text))
         turn_end = update.turn_end if isinstance(update, SemanticUpdate) else None
         decisions = self.turns.transcript(self._now_ms(), text, settled=update.settled, turn_end=turn_end)
-        # An echo of the agent is nobody's question; and what is asked is asked before anything is decided.
-        if self._item_id is not None and (changed or update.settled) and not self.turns.echoing:
+        # An echo or a listener's word is nobody's question; and what is asked is asked before anything is decided.
+        asks = not self.turns.echoing and not self.turns.listens_only
+        if self._item_id is not None and (changed or update.settled) and asks:
             self._listener.transcript_changed(text, settled=update.settled)
         for decision in decisions:
             self._decide(decision)
@@ -221,7 +229,7 @@ class UserTurn:
                 self._overlapping = False  # the voice is cut, not brought back
                 self._begin(onset_ms)
                 self._listener.barged_in()
-                if self._text:
+                if self._text and not self.turns.listens_only:
                     self._listener.transcript_changed(self._text, settled=self._settled)
 
     def _speak(self, onset_ms: int) -> None:
@@ -265,14 +273,14 @@ class UserTurn:
             self._finish(speech_end_ms)
 
     def _finish(self, speech_end_ms: int) -> None:
-        item_id, text = self._item_id, self._text
+        item_id, text, language = self._item_id, self._text, self._language
         self._ending = None
         if item_id is None or not words_of(text) or self.turns.echoes(text, self._began_ms):
             self._drop("false_interruption")
             return
         self._item_id = None
         self._next_utterance()
-        self._listener.turn_final(item_id, text, speech_end_ms)
+        self._listener.turn_final(item_id, text, speech_end_ms, language)
 
     def _drop(self, kind: str) -> None:
         item_id, text = self._item_id, self._text
@@ -287,7 +295,7 @@ class UserTurn:
         self._recognizer.commit()
         self._utterance += 1
         self._remark_open = False
-        self._text = self._before_crash = ""
+        self._text = self._before_crash = self._language = ""
         self._settled = False
 
     @property

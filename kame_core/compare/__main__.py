@@ -3,6 +3,7 @@
 python -m kame_core.compare                                      embedded engines, no network
 python -m kame_core.compare --base-url http://localhost:11434/v1 --ear known
 python -m kame_core.compare --base-url ... --open --judge-model big-model --ear known
+python -m kame_core.compare --frontend moshi --moshi-weights SakanaAI/kame --base-url ... --ear known
 """
 
 import argparse
@@ -24,7 +25,8 @@ from kame_core.compare.report import Prices, Setting, cost_table, quality_table,
 from kame_core.compare.run import compare
 from kame_core.compare.trial import Row
 from kame_core.engines import Engines
-from kame_core.errors import InvalidRequestError, KameError
+from kame_core.errors import InvalidRequestError, KameError, UnavailableError
+from kame_core.frontend.base import FrontendHost
 from kame_core.frontend.reflex import reflex_host
 from kame_core.options import Mode
 from kame_core.stt.base import SpeechToText
@@ -33,6 +35,7 @@ from kame_core.vad import SileroModel
 from kame_core.workers import ThreadWorkers
 
 _DEFAULT_KEY_VARIABLE = "OPENAI_API_KEY"
+_FETCH_DEADLINE_S = 3600.0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,10 +58,30 @@ def parser() -> argparse.ArgumentParser:
         default="pocketsphinx",
         help="pocketsphinx; known: every word is understood; or a Whisper model's directory (default: %(default)s)",
     )
+    flags.add_argument(
+        "--frontend",
+        choices=("reflex", "moshi"),
+        default="reflex",
+        help="what speaks in tandem and direct: reflex (embedded) or moshi (GPU); cascaded is always reflex's "
+        "(default: %(default)s)",
+    )
+    flags.add_argument(
+        "--moshi-weights",
+        default="SakanaAI/kame",
+        metavar="PLACE",
+        help="checkpoint of the moshi front end: a Hugging Face repository, or a directory (default: %(default)s)",
+    )
+    flags.add_argument(
+        "--moshi-device",
+        default="auto",
+        metavar="NAME",
+        help="where it computes: auto, cpu, cuda (default: %(default)s)",
+    )
     flags.add_argument("--voice", default="", help="voice of the user: a name of espeak-ng's")
     flags.add_argument("--questions", type=Path, help="file of JSON lines with turns and answers")
     flags.add_argument("--open", action="store_true", help="two-turn questions without one right answer, for a judge")
     flags.add_argument("--limit", type=int, default=0, help="ask only so many questions")
+    flags.add_argument("--runs", type=int, default=1, help="ask each so often, for a mean (the paper: 6 times)")
     flags.add_argument("--modes", default="direct,tandem,cascaded", help="which, separated by commas")
     flags.add_argument("--judge-model", default="", help="model that grades open questions")
     flags.add_argument("--judge-base-url", default="", help="its server; default: --base-url")
@@ -77,7 +100,10 @@ def questions_of(arguments: argparse.Namespace) -> tuple[Question, ...]:
     questions = load_questions(arguments.questions) if arguments.questions else OPEN if arguments.open else EXACT
     if arguments.limit < 0:
         raise InvalidRequestError("--limit has to be 1 or more.")
-    return questions[: arguments.limit or None]
+    if arguments.runs < 1:
+        raise InvalidRequestError("--runs has to be 1 or more.")
+    runs: int = arguments.runs
+    return questions[: arguments.limit or None] * runs
 
 
 def modes_of(text: str) -> tuple[Mode, ...]:
@@ -132,16 +158,43 @@ def ear(name: str) -> SpeechToText:
     return FasterWhisperSpeechToText(name)
 
 
+async def moshi_host(weights: str, device: str) -> FrontendHost:
+    """A speech-to-speech model for one conversation at a time.
+
+    Raises:
+        KameError: it cannot be had, or does not run here.
+    """
+    try:
+        from kame_core.frontend.moshi.load import MoshiOptions, load_moshi
+    except ImportError as error:
+        raise UnavailableError(
+            f"The moshi front end needs packages that are not here ({error.name}). "
+            "Install them: .venv/bin/pip install -r requirements-gpu.txt"
+        ) from error
+    loaded = await load_moshi(MoshiOptions(weights, device, slots=1), lambda _: None, _FETCH_DEADLINE_S)
+    if not loaded.in_real_time:
+        _say(f"A step takes {loaded.times.p95_ms:.0f} ms, more than the 80 ms there are: speech will break up.")
+    return loaded.host
+
+
 @asynccontextmanager
-async def open_engines(chat: ChatModel, stt: SpeechToText) -> AsyncIterator[Engines]:
-    """One conversation's worth of engines around an LLM and an ear."""
+async def open_engines(
+    chat: ChatModel, stt: SpeechToText, frontend: FrontendHost | None = None
+) -> AsyncIterator[Engines]:
+    """One conversation's worth of engines around an LLM and an ear.
+
+    Args:
+        frontend: takes turns itself, so that a reflex stands beside it for `cascaded`; None: the reflex alone.
+    """
+    reflex = await reflex_host(EspeakTextToSpeech(), 1)
     engines = Engines(
-        frontend=await reflex_host(EspeakTextToSpeech(), 1),
+        frontend=frontend or reflex,
         stt=stt,
         vad=SileroModel(),
         chat=chat,
         clock=RealClock(),
         hearing=ThreadWorkers("hearing"),
+        cascade=None if frontend is None else reflex,
     )
     try:
         yield engines
@@ -169,11 +222,16 @@ async def run(arguments: argparse.Namespace, key: str) -> None:
         else "offline responder",
         ear=arguments.ear if arguments.ear in ("known", "pocketsphinx") else "faster-whisper",
         voice="espeak-ng",
+        frontend=f"moshi ({arguments.moshi_weights})" if arguments.frontend == "moshi" else "reflex",
         judge=arguments.judge_model,
         prices=Prices(arguments.input_price, arguments.output_price),
     )
     try:
-        async with open_engines(chat, ear(arguments.ear)) as engines:
+        stt = ear(arguments.ear)
+        frontend = None
+        if arguments.frontend == "moshi":
+            frontend = await moshi_host(arguments.moshi_weights, arguments.moshi_device)
+        async with open_engines(chat, stt, frontend) as engines:
             grades = None if judge is None else Judge(judge)
             result = await compare(engines, asker, questions, modes, setting, judge=grades, tell=_print_row)
     finally:

@@ -42,6 +42,7 @@ class Setting:
     llm: str
     ear: str
     voice: str
+    frontend: str = "reflex"
     judge: str = ""
     prices: Prices = Prices()
 
@@ -155,8 +156,8 @@ def markdown(comparison: Comparison) -> str:
     return f"""# Three modes, the same spoken questions
 
 Made on {date.today().isoformat()} by `python -m kame_core.compare` ({platform.machine()}, \
-{os.cpu_count()} cores, Python {platform.python_version()}). LLM: {setting.llm}; ear: {setting.ear}; \
-voices: {setting.voice}. {len(comparison.rows)} turns, \
+{os.cpu_count()} cores, Python {platform.python_version()}). Front end: {setting.frontend}; \
+LLM: {setting.llm}; ear: {setting.ear}; voices: {setting.voice}. {len(comparison.rows)} turns, \
 {misheard} of them not understood word for word, {ungraded} without a score.
 
 Quality: {graded}, of what was *heard*. Latency: from the end of the question's last sound to the agent's first.

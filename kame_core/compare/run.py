@@ -62,7 +62,7 @@ async def _converse(
     try:
         async with Listener(engines, conversation) as listener:
             for turn in question.turns:
-                rows.append(await listener.ask(mode.value, question.category, spoken[turn]))
+                rows.append(await listener.ask(mode, question.category, spoken[turn]))
             cost = listener.spent
     finally:
         await conversation.aclose()

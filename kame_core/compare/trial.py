@@ -18,6 +18,7 @@ from kame_core.events import (
     Spent,
     TurnTiming,
 )
+from kame_core.options import Mode
 from kame_core.subscription import Subscription
 from kame_core.tts.base import TextToSpeech, WordMark
 
@@ -26,6 +27,10 @@ _LEAD_S = 0.6
 _ANSWER_DEADLINE_S = 25.0
 _QUIET_S = 0.5
 """After an answer, before the next turn is asked."""
+_FALLEN_SILENT_S = 3.0
+"""A front end that takes turns itself may go on after a pause; after so long a silence it has said its answer."""
+_SPEECHLESS_S = 10.0
+"""... and after this it has nothing to say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,7 @@ class Listener:
         self._conversation = conversation
         self._clock = engines.clock
         self._stt = engines.stt
+        self._host_of = engines.host_of
         self._events: Subscription = conversation.subscribe()
         self._next_s = self._clock.now()
         self.spent: Spent | None = None
@@ -108,8 +114,9 @@ class Listener:
         self._conversation.playout.detach()
         self._events.close()
 
-    async def ask(self, mode: str, category: str, turn: SpokenTurn) -> Row:
+    async def ask(self, mode: Mode, category: str, turn: SpokenTurn) -> Row:
         """Say a turn and wait for the end of its answer."""
+        takes_turns = self._host_of(mode).traits.takes_turns
         said_s = self._next_s
         if isinstance(self._stt, KnownSpeechToText):
             self._stt.hears([SpokenWord(word, said_s + end_s) for word, end_s in turn.words])
@@ -117,15 +124,23 @@ class Listener:
         speech_end_s = said_s + turn.sound.size / SAMPLE_RATE_HZ
         deadline_s = speech_end_s + _ANSWER_DEADLINE_S
         first_sound_s: float | None = None
-        while self._next_s < deadline_s and not _answered(events) and not self._conversation.closed:
+        last_sound_s = speech_end_s
+        answer: list[Event] = []
+        while self._next_s < deadline_s and not self._conversation.closed:
             more, loud_s = await self._pass(silence(PIECE_SAMPLES))
-            events += more
+            answer += more
+            last_sound_s = last_sound_s if loud_s is None else loud_s
             first_sound_s = loud_s if first_sound_s is None else first_sound_s
+            silent_s = self._next_s - last_sound_s
+            patience_s = _FALLEN_SILENT_S if _answered(answer) else _SPEECHLESS_S
+            if silent_s >= patience_s if takes_turns else _answered(events + answer):
+                break
+        events += answer
         more, _ = await self._pass(silence(round(_QUIET_S * SAMPLE_RATE_HZ)))
         events += more
         self.spent = next((event for event in reversed(events) if isinstance(event, Spent)), self.spent)
         return Row(
-            mode,
+            mode.value,
             category,
             turn.text,
             " ".join(event.text for event in events if isinstance(event, FinalTranscript)),

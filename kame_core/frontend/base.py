@@ -15,6 +15,8 @@ class OracleAdopt:
     """A candidate becomes the oracle; the unread rest of the one before is dropped."""
 
     candidate_id: str
+    language: str = ""
+    """Tag of the language it is most probably written in, where that need not be the slot's."""
 
 
 @dataclass(frozen=True, slots=True)

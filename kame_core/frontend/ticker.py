@@ -10,6 +10,7 @@ import contextlib
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -74,29 +75,12 @@ class _Schedule:
         return skip, late_s
 
 
-class Ticker:
-    """Runs an engine on its own thread. Made on the event loop that its sinks are called on.
+class _BatchTicker(ABC):
+    """What both tickers are: commands to a batch, and a schedule."""
 
-    Commands are carried out as soon as they come, between steps; a tick's outputs cross to the loop in one call.
-
-    Args:
-        engine: called on the ticker's thread only, `shutdown` included.
-        name: of the thread.
-    """
-
-    def __init__(self, engine: SlotEngine, *, name: str = "ticker") -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, engine: SlotEngine) -> None:
         self._batch = SlotBatch(engine)
         self._schedule = _Schedule()
-        self._wake = threading.Condition()
-        self._commands: deque[Callable[[], None]] = deque()
-        self._feeds_waiting = 0
-        self._since_tick = 0
-        self._closing = False
-        self._gone = False
-        self._ended = self._loop.create_future()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
 
     @property
     def stats(self) -> TickStats:
@@ -110,6 +94,34 @@ class Ticker:
     def close(self, slot: int) -> "asyncio.Future[None]":
         """See `SlotTicker`."""
         return self._command(lambda: self._batch.close(slot))
+
+    @abstractmethod
+    def _command(self, action: Callable[[], None]) -> "asyncio.Future[None]":
+        """Carry out between steps; the future has what came of it."""
+
+
+class Ticker(_BatchTicker):
+    """Runs an engine on its own thread. Made on the event loop that its sinks are called on.
+
+    Commands are carried out as soon as they come, between steps; a tick's outputs cross to the loop in one call.
+
+    Args:
+        engine: called on the ticker's thread only, `shutdown` included.
+        name: of the thread.
+    """
+
+    def __init__(self, engine: SlotEngine, *, name: str = "ticker") -> None:
+        super().__init__(engine)
+        self._loop = asyncio.get_running_loop()
+        self._wake = threading.Condition()
+        self._commands: deque[Callable[[], None]] = deque()
+        self._feeds_waiting = 0
+        self._since_tick = 0
+        self._closing = False
+        self._gone = False
+        self._ended = self._loop.create_future()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
 
     def feed(self, slot: int, oracle: tuple[OracleUpdate, ...], user: UserState | None) -> None:
         """See `SlotTicker`."""
@@ -227,32 +239,18 @@ class Ticker:
             self._loop.call_soon_threadsafe(action)
 
 
-class InlineTicker:
+class InlineTicker(_BatchTicker):
     """The same contract on the event loop itself, in the time of an injected clock; commands run at once.
 
     For tests in virtual time, scripts and notebooks. A slow step blocks the loop.
     """
 
     def __init__(self, engine: SlotEngine, clock: Clock) -> None:
+        super().__init__(engine)
         self._clock = clock
-        self._batch = SlotBatch(engine)
-        self._schedule = _Schedule()
         self._opened = asyncio.Event()
         self._closed = False
         self._task = asyncio.get_running_loop().create_task(self._run(), name="inline-ticker")
-
-    @property
-    def stats(self) -> TickStats:
-        """How the ticks went."""
-        return self._batch.stats
-
-    def open(self, slot: int, options: SlotOptions, ring: SampleRing, sink: Sink) -> "asyncio.Future[None]":
-        """See `SlotTicker`."""
-        return self._command(lambda: self._batch.open(slot, options, ring, sink))
-
-    def close(self, slot: int) -> "asyncio.Future[None]":
-        """See `SlotTicker`."""
-        return self._command(lambda: self._batch.close(slot))
 
     def feed(self, slot: int, oracle: tuple[OracleUpdate, ...], user: UserState | None) -> None:
         """See `SlotTicker`."""

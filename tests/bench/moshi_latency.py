@@ -22,10 +22,11 @@ from pathlib import Path
 import torch
 
 from kame_core.latency import percentile
+from kame_core.phrasing import normalised
 from tests.bench.moshi_capacity import machine_of
 from tests.bench.moshi_reader import write_reader
 from tests.bench.turn_latency import ANSWER, TOKEN_DELAY_S, TURN_DEADLINE_S, ask, first_sound_s, trimmed
-from tests.support.openai_server import Behaviour, OpenAIServer
+from tests.support.openai_server import Behaviour, Messages, OpenAIServer
 from tests.support.rtc_client import RtcClient
 from tests.support.server import server_process
 from tests.support.speech import say
@@ -43,7 +44,7 @@ class Answered:
     """One question; ms after its end."""
 
     way: str
-    """`typed` (in tandem) or `spoken` (cascaded)."""
+    """`typed` or `spoken`."""
     first_audio_ms: float
     """Heard by the client."""
     asked_ms: int
@@ -72,22 +73,26 @@ async def type_question(client: RtcClient, question: str) -> float | None:
 
 async def speak_question(client: RtcClient, question: str) -> float | None:
     """Ask aloud; when the answer was first heard, in ms after the question's last sound."""
-    turn = await ask(client, "cascaded", FIRST_TOKEN_MS, question, trimmed(say(question)))
+    turn = await ask(client, "tandem", FIRST_TOKEN_MS, question, trimmed(say(question)))
     return None if turn is None else turn.first_audio_ms
 
 
-WAYS = {"typed": ("tandem", type_question), "spoken": ("cascaded", speak_question)}
+WAYS = {"typed": type_question, "spoken": speak_question}
+
+
+def answer(messages: Messages) -> str:
+    """Nothing before the whole question is there: the model would say at once what it is given."""
+    return ANSWER if normalised(messages[-1]["content"]) in {normalised(question) for question in FORESEEN} else ""
 
 
 async def converse(base_url: str, way: str, questions: int) -> AsyncIterator[Answered]:
     """One call, all questions; those that were not answered are printed and left out."""
-    mode, question_to = WAYS[way]
     async with RtcClient() as client:
-        await client.connect_http(base_url, {"kame": {"mode": mode}}, multipart=True)
+        await client.connect_http(base_url)
         await asyncio.sleep(1.0)
         for question in FORESEEN[:questions]:
             seen = len(client.events)
-            first_audio_ms = await question_to(client, question)
+            first_audio_ms = await WAYS[way](client, question)
             if first_audio_ms is None:
                 print(f"{way}: no answer to: {question}")
                 continue
@@ -105,7 +110,7 @@ async def measure(folder: Path, slots: int, questions: int) -> list[Answered]:
     """All questions in both ways, put to a server that runs this checkpoint."""
     answered: list[Answered] = []
     behaviour = Behaviour(first_token_delay_s=FIRST_TOKEN_MS / 1000, token_delay_s=TOKEN_DELAY_S)
-    async with OpenAIServer(lambda _: ANSWER, behaviour=behaviour) as llm:
+    async with OpenAIServer(answer, behaviour=behaviour) as llm:
         environment = {
             "OPENAI_BASE_URL": llm.base_url,
             "OPENAI_API_KEY": "none",
@@ -139,12 +144,12 @@ message with its text) to the first sound of the answer at the client. The other
 after the end of the question, *adopted* (two whole words) after the LLM's first token, *oracle heard* (its first word
 left for the client) after adoption.
 
-| question | mode | answers | first sound | LLM asked | adopted | oracle heard |
-|---|---|---|---|---|---|---|
+| question | answers | first sound | LLM asked | adopted | oracle heard |
+|---|---|---|---|---|---|
 {rows}
 
-Spoken questions are asked in `cascaded`: in `tandem` the oracle comes while the user still speaks, and this model,
-other than a trained one, would say it at once.
+The LLM stand-in answers whole questions only: an oracle that comes while the user still speaks would be said at once by
+this model, other than by a trained one.
 """
 MODELS = {
     "full": "A model in the size of Moshi 7B with KAME's oracle embedding, and of Mimi, in 16 bit.",
@@ -163,7 +168,7 @@ def table_row(answered: list[Answered], way: str) -> str:
         [float(one.first_oracle_audio_ms - one.adopted_ms) for one in mine],
     )
     cells = [f"{percentile(values, 50):.0f} / {percentile(values, 95):.0f}" for values in columns]
-    return f"| {' | '.join((way, WAYS[way][0], str(len(mine)), *cells))} |"
+    return f"| {' | '.join((way, str(len(mine)), *cells))} |"
 
 
 def report(answered: list[Answered], size: str, slots: int, device: torch.device, folder: Path) -> None:

@@ -35,7 +35,9 @@ def answer(request: ChatRequest) -> Answer:
     return Answer(text, first_token_delay_s=0.5)
 
 
-def compared(questions: tuple[Question, ...], judge: Judge | None = None, graded_by: str = "") -> Comparison:
+def compared(
+    questions: tuple[Question, ...], judge: Judge | None = None, graded_by: str = "", modes: tuple[Mode, ...] = MODES
+) -> Comparison:
     async def run(clock: VirtualClock) -> Comparison:
         tts = EspeakTextToSpeech(workers=InlineWorkers())
         engines = Engines(
@@ -48,7 +50,7 @@ def compared(questions: tuple[Question, ...], judge: Judge | None = None, graded
         )
         setting = Setting("scripted", "known", "espeak-ng", judge=graded_by, prices=Prices(2.0, 8.0))
         try:
-            return await compare(engines, tts, questions, MODES, setting, judge=judge)
+            return await compare(engines, tts, questions, modes, setting, judge=judge)
         finally:
             await engines.aclose()
             await tts.aclose()
@@ -106,13 +108,14 @@ def test_open_questions_are_graded_turn_by_turn_with_what_came_before() -> None:
 
 
 def test_open_questions_without_a_judge_have_no_score() -> None:
-    result = compared((Question("stem", ("why does ice float on water",)),))
-    assert [row.score for row in result.rows] == [None] * 3
-    assert "3 without a score" in markdown(result)
+    result = compared((Question("stem", ("why does ice float on water",)),), modes=(Mode.TANDEM,))
+    assert [row.score for row in result.rows] == [None]
+    assert "1 without a score" in markdown(result)
 
 
 def test_a_judge_that_gives_no_score_costs_that_score_only() -> None:
-    result = compared((Question("stem", ("why does ice float",)),), Judge(ScriptedChatModel(Answer("Well."))), "mute")
+    mute = Judge(ScriptedChatModel(Answer("Well.")))
+    result = compared((Question("stem", ("why does ice float",)),), mute, "mute", (Mode.TANDEM,))
     assert {row.score for row in result.rows} == {None}
     assert all(row.answer for row in result.rows)
 
@@ -217,6 +220,7 @@ def test_a_bad_file_of_questions_is_told_with_its_place(line: str, says: str, tm
         (["--modes", "tandem,fast"], "not fast"),
         (["--modes", ","], "not nothing"),
         (["--limit", "-1"], "1 or more"),
+        (["--runs", "0"], "1 or more"),
         (["--ear", "no-such-place"], "Whisper"),
         (["--judge-model", "m"], "where is that model"),
         (["--questions", "no-such-file"], "cannot be read"),

@@ -7,8 +7,12 @@ import pytest
 
 from app.engines import EngineRoom, Part, PartState
 from app.loaders import Loaders
+from app.places import Places
 from kame_core.clock import RealClock
 from kame_core.errors import UnavailableError
+from kame_core.frontend.echo import EchoEngine
+from kame_core.frontend.host import LocalHost
+from kame_core.options import Mode
 from tests.support.scripted_ear import ScriptedEar
 from tests.support.scripted_stt import ScriptedSpeechToText
 from tests.support.server import NoEngines, make_settings
@@ -16,6 +20,8 @@ from tests.support.server import NoEngines, make_settings
 if TYPE_CHECKING:
     from kame_core.backend.base import ChatModel
     from kame_core.engines import Engines
+    from kame_core.frontend.base import FrontendHost
+    from kame_core.tts.base import TextToSpeech
 
 
 def room_with(loaders: Loaders, **settings: Any) -> EngineRoom:
@@ -142,6 +148,47 @@ async def test_a_named_llm_is_taken_without_asking_it() -> None:
     assert chat.name == "openai"
     assert room.part("llm").choice == "tiny at 127.0.0.1:9"
     await room.aclose()
+
+
+class Beside(ScriptedEar):
+    """A front end that takes turns itself, and places for the mode `cascaded` beside it."""
+
+    async def load_frontend(self, room: EngineRoom, voice: "asyncio.Future[TextToSpeech | None]") -> "FrontendHost":
+        host = LocalHost.threaded(EchoEngine(4))
+        room.own(host.aclose)
+        room.ready_part("frontend", "model", why=await self._cascade(room, voice, 2))
+        return host
+
+
+@pytest.mark.parametrize(("mode", "places"), [("tandem", 3), ("cascaded", 2)])
+async def test_what_runs_beside_the_front_end_is_told_and_counted(mode: str, places: int) -> None:
+    room = room_with(Beside(), mode=mode, capacity=3)
+    try:
+        await room.load()
+        engines = room.require()
+        assert "cascaded runs on reflex beside it, 2 calls at once" in str(room.readiness())
+        assert [engines.host_of(mode).traits.name for mode in Mode] == ["echo", "echo", "reflex"]
+        assert Places(room.settings, room, room.clock, lambda: 0, lambda: False).capacity == places
+    finally:
+        await room.aclose()
+
+
+async def test_without_a_voice_the_model_serves_and_says_what_is_missing() -> None:
+    class Mute(Beside):
+        async def load_tts(self, room: EngineRoom) -> "TextToSpeech":
+            raise UnavailableError("No voice in this test.")
+
+    room = room_with(Mute())
+    try:
+        await room.load()
+        assert room.ready
+        assert "cascaded is not to be had" in room.part("frontend").why
+        with pytest.raises(UnavailableError) as caught:
+            room.require().host_of(Mode.CASCADED)
+        assert caught.value.code == "mode_unavailable"
+        assert room.require().host_of(Mode.TANDEM).capacity == 4
+    finally:
+        await room.aclose()
 
 
 def test_a_part_as_line_and_json() -> None:
