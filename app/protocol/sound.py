@@ -1,21 +1,16 @@
-"""Sound in messages, for transports without an audio track: PCM16, mono, 24 kHz, base64 (OpenAI's `audio/pcm`)."""
+"""Sound in messages, for transports without an audio track: where it goes, and where the agent's voice belongs among
+the messages that tell of it.
+"""
 
-import base64
-import binascii
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
-
-import numpy as np
-import numpy.typing as npt
+from typing import Protocol, TypeVar
 
 from app.protocol import server_events as wire
-from app.protocol.errors import ParameterError
 from app.protocol.server_events import Outgoing
+from app.protocol.sound_formats import PCM, Pcm, SoundWriter
 from kame_core import events
-from kame_core.audio import FRAME_S, SAMPLE_RATE_HZ, Samples, to_int16
-
-Pcm = npt.NDArray[np.int16]
+from kame_core.audio import FRAME_S, SAMPLE_RATE_HZ, Samples
 
 MAX_SOUND_MESSAGE_CHARS = 1024 * 1024
 """Longest `input_audio_buffer.append`, about 16 s; reading a longer one would hold up the loop."""
@@ -51,49 +46,6 @@ def may_hold_sound(raw: str) -> bool:
     return len(raw) <= MAX_SOUND_MESSAGE_CHARS and raw.count("{") == 1 and "[" not in raw and raw.count('"') <= 32
 
 
-def pcm_of(audio: str) -> Pcm:
-    """The sound of an `input_audio_buffer.append`, int16 [n].
-
-    Raises:
-        ParameterError: it is no base64, or holds half a sample.
-    """
-    try:
-        data = base64.b64decode(audio, validate=True)
-    except (binascii.Error, ValueError):
-        raise ParameterError("Invalid value for 'audio': it is no base64.", param="audio") from None
-    if len(data) % 2:
-        raise ParameterError(
-            "Invalid value for 'audio': PCM16 has two bytes for each sample, and this is an odd number of bytes.",
-            param="audio",
-        )
-    return np.frombuffer(data, "<i2").astype(np.int16, copy=False)
-
-
-def base64_of(samples: Samples) -> str:
-    """Float32 [n] as PCM16 in base64."""
-    return base64.b64encode(to_int16(samples).astype("<i2", copy=False).tobytes()).decode()
-
-
-def check_formats(session: dict[str, Any]) -> None:
-    """Refuse formats other than PCM16 at 24 kHz, where sound comes in messages.
-
-    Args:
-        session: the whole session, checked otherwise.
-
-    Raises:
-        ParameterError: `unsupported_audio_format`.
-    """
-    for side in ("input", "output"):
-        kind = (session["audio"][side].get("format") or {}).get("type", "audio/pcm")
-        if kind != "audio/pcm":
-            raise ParameterError(
-                f"Invalid value for 'session.audio.{side}.format': over a WebSocket this server speaks audio/pcm at "
-                "24000 Hz only.",
-                param=f"session.audio.{side}.format.type",
-                code="unsupported_audio_format",
-            )
-
-
 @dataclass(slots=True)
 class _Spoken:
     """One agent's item: how much of its sound was sent, and where in it words begin."""
@@ -112,14 +64,23 @@ class VoiceInMessages:
     piece is kept until it is known whether a response began in it. A user who speaks beside the agent without taking
     the turn is not told of before the agent's voice stops: OpenAI's clients take `speech_started` for an interruption,
     and would stop playing.
+
+    Args:
+        kind: the format's type.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str = PCM) -> None:
+        self._writer = SoundWriter(kind)
         self._ids: tuple[str, str] | None = None
         self._newest: Samples | None = None
         self._items: dict[str, _Spoken] = {}
         self._response_items: dict[str, str] = {}
         self._untold: dict[str, list[Outgoing]] = {}
+
+    def set_format(self, kind: str) -> None:
+        """Code sound so from now on."""
+        if kind != self._writer.kind:
+            self._writer = SoundWriter(kind)
 
     @property
     def open(self) -> bool:
@@ -184,7 +145,7 @@ class VoiceInMessages:
         spoken = self._items[item_id]
         spoken.sent_samples += samples.size
         spoken.last_samples = samples.size
-        return [Outgoing(wire.audio_delta(response_id, item_id, base64_of(samples)))]
+        return [Outgoing(wire.audio_delta(response_id, item_id, self._writer.write(samples)))]
 
 
 def _bounded(memory: dict[str, V], key: str, value: V) -> None:

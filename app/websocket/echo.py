@@ -8,9 +8,10 @@ from app.protocol import client_events as client
 from app.protocol import server_events as wire
 from app.protocol.errors import error_event
 from app.protocol.kame_events import PongEvent
-from app.protocol.outbound import trouble
 from app.protocol.session import SessionState
-from app.protocol.sound import SoundInput, base64_of, pcm_of
+from app.protocol.sound import SoundInput
+from app.protocol.sound_formats import SoundReader, SoundWriter, formats_of
+from app.protocol.stateless import trouble
 from app.protocol.validation import parse_object
 from kame_core.audio import Samples
 from kame_core.errors import InvalidRequestError, KameError
@@ -41,6 +42,9 @@ class EchoCodec:
         self._send = send
         self._sound = sound
         self._call_id = call_id
+        formats = formats_of(session.config)
+        self._reader = SoundReader(formats.input)
+        self._writer = SoundWriter(formats.output)
         self._session = session
 
     def opened(self) -> None:
@@ -51,7 +55,7 @@ class EchoCodec:
 
     def speak(self, samples: Samples) -> None:
         """What comes back, float32 [n] mono 24 kHz."""
-        self._emit(wire.audio_delta(RESPONSE_ID, ITEM_ID, base64_of(samples)))
+        self._emit(wire.audio_delta(RESPONSE_ID, ITEM_ID, self._writer.write(samples)))
 
     def handle_event(self, event: Event) -> None:
         """Only why the call ends is told."""
@@ -65,7 +69,7 @@ class EchoCodec:
             event = client.client_event(parse_object(raw))
             match event:
                 case client.InputAudioAppend():
-                    self._sound.push(pcm_of(event.audio))
+                    self._sound.push(self._reader.read(event.audio))
                 case client.Ping():
                     self._emit(PongEvent(t=event.t).model_dump())
                 case _:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.call import Line, Link
-from app.protocol.sound import Pcm
+from app.protocol.sound_formats import Pcm
 from kame_core.audio import PIECE_SAMPLES, SAMPLE_RATE_HZ, Samples, from_int16
 from kame_core.clock import Clock
 from kame_core.errors import InvalidRequestError

@@ -1,6 +1,7 @@
 """`python -m app` as a process: how it starts, what it prints, how it ends."""
 
 import asyncio
+import os
 import signal
 import socket
 import time
@@ -25,8 +26,10 @@ async def test_it_serves_the_page_and_ends_cleanly_on_sigterm() -> None:
         assert not [line for line in server.lines if "Traceback" in line or "Error" in line]
 
 
-async def test_it_says_line_by_line_what_it_loads_and_when_it_is_ready() -> None:
-    async with server_process(*FREE) as server, aiohttp.ClientSession() as http:
+async def test_it_says_line_by_line_what_it_loads_and_when_it_is_ready(tmp_path: Path) -> None:
+    """Here with a home nobody can write to, as services have it."""
+    places = {"HOME": "/dev/null", "TMPDIR": str(tmp_path)}
+    async with server_process(*FREE, environment=places) as server, aiohttp.ClientSession() as http:
         assert "Ready:" in await server.line("Ready:", "Not everything", timeout_s=60), server.lines
         for title in ("Front end", "Speech-to-text", "Text-to-speech", "Language model", "Network"):
             assert "ready" in await server.line(title)
@@ -34,6 +37,8 @@ async def test_it_says_line_by_line_what_it_loads_and_when_it_is_ready() -> None
             assert response.status == 200
             assert all(part["state"] == "ready" for part in (await response.json())["parts"])
         children = psutil.Process(server.process.pid).children(recursive=True)
+        assert not any("telemetry" in line for line in server.lines)
+        assert all(name.startswith("kame-") for name in os.listdir(tmp_path))
         assert await server.end(signal.SIGINT) == 0
         assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
 

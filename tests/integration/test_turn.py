@@ -1,8 +1,10 @@
 """Calls through a real TURN server, the test of the servers at start, and credentials that are fetched."""
 
 import asyncio
+import ipaddress
 import json
 import socket
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,11 +18,12 @@ from aiortc.rtcconfiguration import RTCIceTransportPolicy
 from app.engines import PartState
 from app.relay import IceKeeper
 from app.webrtc.cloudflare import CloudflareTurn
-from app.webrtc.ice import IceServer
+from app.webrtc.ice import IceServer, turn_credentials
 from app.webrtc.probe import probe
 from kame_core.audio import SAMPLE_RATE_HZ
 from kame_core.errors import UnavailableError
 from tests.support.coturn import SECRET, WHY_NOT, Coturn, coturn
+from tests.support.loopback import serving
 from tests.support.rtc_client import RtcClient
 from tests.support.server import NoEngines, RunningServer, running_server
 
@@ -85,6 +88,29 @@ async def test_a_client_that_can_only_relay_talks_with_credentials_the_server_ma
             assert await hears_itself(client)
             assert {local for local, _ in ways(client.connection)} == {"relay"}
             assert await client.delete() == 200
+
+
+async def test_a_public_address_is_named_beside_each_private_one() -> None:
+    async with running_server(loaders=NoEngines(), public_address="203.0.113.7") as server, RtcClient() as client:
+        await client.connect_http(server.base_url, query=ECHO)
+        lines = [line.split() for line in client.answer_sdp.splitlines() if line.startswith("a=candidate:")]
+        ports = {line[4]: line[5] for line in lines if line[7] == "host"}
+        public = ports.pop("203.0.113.7", None)
+        own = [(ipaddress.ip_address(address), port) for address, port in ports.items()]
+        private = {port for a, port in own if a.version == 4 and a.is_private and not a.is_loopback}
+        assert public in private if private else public is None
+
+
+@needs_coturn
+async def test_fixed_credentials_are_used_as_they_are(turn: Coturn) -> None:
+    username, credential = turn_credentials(SECRET, time.time(), user="fixed")
+    fixed = json.dumps([{"urls": turn.udp, "username": username, "credential": credential}])
+    settings: dict[str, Any] = {"ice_servers": fixed, "ice_transport_policy": "relay"}
+    async with running_server(loaders=NoEngines(), **settings) as server, RtcClient() as client:
+        assert (await tried(server))["choice"] == "relayed"
+        assert server.calls.client_ice_servers() == json.loads(fixed.replace(f'"{turn.udp}"', f'["{turn.udp}"]'))
+        await client.connect_http(server.base_url, query=ECHO)
+        assert candidate_types(client.answer_sdp) == {"relay"}
 
 
 @needs_coturn
@@ -176,14 +202,9 @@ async def cloudflare() -> AsyncIterator[Cloudflare]:
     service = Cloudflare()
     app = web.Application()
     app.router.add_post("/keys/{key}/credentials/generate-ice-servers", service.answer)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        service.url = f"http://127.0.0.1:{runner.addresses[0][1]}/keys"
+    async with serving(app) as base_url:
+        service.url = f"{base_url}/keys"
         yield service
-    finally:
-        await runner.cleanup()
 
 
 async def test_credentials_of_cloudflare_reach_clients_and_are_kept_while_they_are_good(cloudflare: Cloudflare) -> None:

@@ -10,10 +10,18 @@ from typing import Any, Self
 import aiohttp
 import numpy as np
 
+from app.protocol.sound_formats import PCM, SoundReader, SoundWriter
 from kame_core.audio import PIECE_SAMPLES, SAMPLE_RATE_HZ, Samples, from_int16, silence, to_int16
+from tests.support.server import RunningServer
 
 PATH = "/v1/realtime"
 PIECE_S = PIECE_SAMPLES / SAMPLE_RATE_HZ
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
 
 
 def append_of(samples: Samples) -> dict[str, Any]:
@@ -21,10 +29,44 @@ def append_of(samples: Samples) -> dict[str, Any]:
     return {"type": "input_audio_buffer.append", "audio": base64.b64encode(to_int16(samples).tobytes()).decode()}
 
 
-class WsClient:
-    """One call from the client's side: `async with WsClient() as client: await client.connect(url)`."""
+def bearer(key: str) -> dict[str, str]:
+    """A header with a key."""
+    return {"Authorization": f"Bearer {key}"}
 
-    def __init__(self) -> None:
+
+async def secret(server: RunningServer, http: aiohttp.ClientSession, **session: Any) -> str:
+    """A client secret whose session has these fields."""
+    body = {"session": {"type": "realtime", **session}}
+    async with http.post(server.url("/v1/realtime/client_secrets"), json=body) as response:
+        value: str = (await response.json())["value"]
+        return value
+
+
+async def refused(
+    server: RunningServer, http: aiohttp.ClientSession, *, query: str = "", headers: dict[str, str] | None = None
+) -> tuple[int, dict[str, Any]]:
+    """Status and error of an upgrade that is refused."""
+    async with http.get(server.url(PATH + query), headers=UPGRADE | (headers or {})) as response:
+        return response.status, (await response.json())["error"]
+
+
+async def conversations_end(server: RunningServer, timeout_s: float = 5.0) -> None:
+    """Wait until nobody talks any more."""
+    async with asyncio.timeout(timeout_s):
+        await server.calls.idle()
+        while server.calls.counts()["conversations"]:
+            await asyncio.sleep(0.02)
+
+
+class WsClient:
+    """One call from the client's side: `async with WsClient() as client: await client.connect(url)`.
+
+    Args:
+        kind: format of the sound, both ways, as the session has it.
+    """
+
+    def __init__(self, kind: str = PCM) -> None:
+        self._reader, self._writer = SoundReader(kind), SoundWriter(kind)
         self.events: list[dict[str, Any]] = []
         """All but sound."""
         self.voice: list[tuple[float, str, Samples]] = []
@@ -167,8 +209,8 @@ class WsClient:
         assert isinstance(event["event_id"], str)
         self.kinds.append(event["type"])
         if event["type"] == "response.output_audio.delta":
-            pcm = np.frombuffer(base64.b64decode(event["delta"]), np.int16)
-            self.voice.append((asyncio.get_running_loop().time(), event["item_id"], from_int16(pcm)))
+            sound = from_int16(self._reader.read(event["delta"]))
+            self.voice.append((asyncio.get_running_loop().time(), event["item_id"], sound))
             return
         self.events.append(event)
         async with self._news:
@@ -180,7 +222,7 @@ class WsClient:
         while not self.socket.closed:
             piece = silence(PIECE_SAMPLES) if self._waiting.empty() else self._waiting.get_nowait()
             try:
-                await self.send(append_of(piece))
+                await self.send({"type": "input_audio_buffer.append", "audio": self._writer.write(piece)})
             except ConnectionError:
                 return
             due_s += PIECE_S

