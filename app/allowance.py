@@ -11,6 +11,8 @@ from app.origins import web_origin
 from app.protocol.errors import PermissionDeniedError
 from app.protocol.validation import WireModel
 
+UNKNOWN_ORIGIN = "null"
+"""How browsers write an origin that they do not tell."""
 MOST_SECRETS = 20_000
 """Secrets whose calls are counted at once; beyond, the one used least lately is forgotten."""
 
@@ -67,7 +69,12 @@ def _origin(value: object) -> object:
     return origin
 
 
+def _embedder(value: object) -> object:
+    return value if value == UNKNOWN_ORIGIN else _origin(value)
+
+
 Origin = Annotated[str, Field(max_length=300), BeforeValidator(_origin)]
+Embedder = Annotated[str, Field(max_length=300), BeforeValidator(_embedder)]
 
 
 class AllowanceRequest(WireModel):
@@ -79,8 +86,8 @@ class AllowanceRequest(WireModel):
     max_call_s: Annotated[float, Field(ge=1, le=86_400)] | None = None
     max_calls: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     max_tokens: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
-    embedder: Origin | None = None
-    """Our own page asks, in a frame of a page of this origin."""
+    embedder: Embedder | None = None
+    """Our own page asks, in a frame of a page of this origin; `null`: its browser does not tell of which."""
 
     @property
     def allowance(self) -> Allowance:

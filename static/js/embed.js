@@ -9,8 +9,9 @@ import { appearanceOf, configOf, dress, ofAddress, preferencesOf } from "./embed
 import { Picture } from "./picture.js";
 import { ReadinessWatch } from "./readiness.js";
 import { Stage } from "./stage.js";
-import { texts } from "./strings.js";
+import { language, texts, TROUBLES } from "./strings.js";
 import { Talk } from "./talk.js";
+import { wordsIn } from "./widget/words.js";
 import { text } from "./wire.js";
 
 /** @typedef {import("./types").Readiness} Readiness */
@@ -36,7 +37,7 @@ const talk = new Talk(
     picture.show(side, level);
     report.level(side, level);
   },
-  async (signal, session) => clientSecret(signal, session, { token: await host.token(), embedder: host.origin }),
+  async (signal, session) => clientSecret(signal, session, { token: await host.token(), embedder: host.embedder }),
 );
 const report = new Report(talk, host);
 const stage = new Stage((action) => {
@@ -76,8 +77,8 @@ function show(wanted) {
   page.dataset.theme = theme ?? "auto";
   page.dataset.transcript = String(transcript !== false);
   dress(page, look ?? {});
-  heading.hidden = !words;
-  write(heading, words ?? "");
+  heading.classList.toggle("visually-hidden", !words);
+  write(heading, words || wordsIn(language).frame);
 }
 
 /**
@@ -121,6 +122,10 @@ function pressTalk() {
 talk.addEventListener("change", render);
 talk.addEventListener("muted", () => stage.announce(talk.muted ? texts.announced.muted : texts.announced.unmuted));
 talk.addEventListener("phase", () => {
+  // Keys are nothing that visitors could mend; the page's own people are told by the event.
+  if (talk.trouble?.title === TROUBLES.server_refused.title) {
+    talk.trouble = { ...talk.trouble, ...texts.embedded, actions: ["retry"] };
+  }
   const { phase, trouble } = talk;
   /** @type {Record<string, string>} */
   const said = texts.announced;
@@ -182,7 +187,7 @@ const resized = new ResizeObserver(() => {
 });
 function tellHeight() {
   const padding = Number.parseFloat(getComputedStyle(document.body).getPropertyValue("--around"));
-  const shown = [heading, captionsBox, stageBox].filter((box) => box.checkVisibility());
+  const shown = [heading, captionsBox, stageBox].filter((box) => box.checkVisibility() && !box.matches(".visually-hidden"));
   const now = Math.ceil(shown.reduce((sum, box) => sum + box.offsetHeight + padding, padding));
   if (now === height) return;
   height = now;

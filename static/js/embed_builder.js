@@ -2,6 +2,8 @@
 
 import { offer } from "./api.js";
 import { make } from "./dom.js";
+import { language, texts } from "./strings.js";
+import { wordsIn } from "./widget/words.js";
 
 const COPIED_MS = 2_000;
 /** The server's own choice where nothing is chosen. */
@@ -9,6 +11,7 @@ const STANDARD = { variant: "launcher", placement: "bottom-right" };
 
 const form = /** @type {HTMLFormElement} */ (document.getElementById("builder"));
 const snippet = /** @type {HTMLElement} */ (document.getElementById("snippet"));
+const policy = /** @type {HTMLElement} */ (document.getElementById("policy"));
 const plain = /** @type {HTMLElement} */ (document.getElementById("plain"));
 const preview = /** @type {HTMLElement} */ (document.getElementById("preview"));
 const copied = /** @type {HTMLElement} */ (document.getElementById("copied"));
@@ -45,13 +48,16 @@ function render() {
   const script = `<script async src=${quoted(`${location.origin}/static/widget.js`)}></script>`;
   snippet.textContent = `${script}\n<kame-voice${written.join("")}></kame-voice>`;
 
+  const token = attributes["token-url"] ? " connect-src 'self';" : "";
+  policy.textContent = `script-src ${location.origin}; frame-src ${location.origin};${token}`;
+
   const url = new URL("/embed", location.origin);
   for (const name of ["agent", "mode", "language", "heading", "theme", "accent", "transcript"]) {
     const value = attributes[name];
     if (value) url.searchParams.set(name, value);
   }
   if ("muted" in attributes) url.searchParams.set("muted", "1");
-  const title = quoted(attributes.heading ?? "Voice assistant");
+  const title = quoted(attributes.heading ?? wordsIn(language).frame);
   plain.textContent = `<iframe src=${quoted(url.href)} title=${title} allow="microphone; autoplay" width="380" height="520"></iframe>`;
 
   const widget = document.createElement("kame-voice");
@@ -68,9 +74,9 @@ async function copy(button) {
   const label = button.textContent;
   try {
     await navigator.clipboard.writeText(code);
-    copied.textContent = button.textContent = "Copied";
+    copied.textContent = button.textContent = texts.builder.copied;
   } catch {
-    copied.textContent = button.textContent = "Select the lines and copy them";
+    copied.textContent = button.textContent = texts.builder.copy_by_hand;
   }
   setTimeout(() => (button.textContent = label), COPIED_MS);
 }

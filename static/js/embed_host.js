@@ -41,6 +41,11 @@ export class Host extends EventTarget {
     return this.#origin;
   }
 
+  /** That origin for the server; `null` where it is not known, none where there is no page around. */
+  get embedder() {
+    return this.#origin || (this.#parent ? "null" : undefined);
+  }
+
   /**
    * @template {keyof FrameSays} Type
    * @param {Type} type

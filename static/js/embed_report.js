@@ -30,8 +30,7 @@ export class Report {
   #callId = "";
   #hangingUp = false;
   #muted = false;
-  /** @type {unknown} */
-  #trouble = null;
+  #trouble = "";
   /** What was told of each turn. @type {Map<string, string>} */
   #turns = new Map();
   #levels = { user: 0, agent: 0 };
@@ -78,9 +77,9 @@ export class Report {
       this.#muted = talk.muted;
       this.#host.tell("muted", { muted: talk.muted });
     }
-    if (talk.trouble !== this.#trouble) {
-      this.#trouble = talk.trouble;
-      const { trouble } = talk;
+    const { trouble } = talk;
+    if ((trouble?.code ?? "") !== this.#trouble) {
+      this.#trouble = trouble?.code ?? "";
       if (trouble) this.#host.tell("error", { code: trouble.code, message: `${trouble.title}. ${trouble.text}` });
     }
   }

@@ -4,6 +4,7 @@
  */
 
 import { checked, DEFAULTS } from "./preferences.js";
+import { readableOn } from "./widget/contrast.js";
 import { object, text } from "./wire.js";
 
 /** @typedef {import("../widget").CallConfig} CallConfig */
@@ -86,14 +87,13 @@ export function ofAddress(address) {
  * @param {Look} look
  */
 export function dress(element, look) {
+  const { accent } = look;
+  const words = look["on-accent"] ?? (accent && readableOn(accent));
+  const whole = { ...look, "on-accent": words };
   for (const [name, [property]] of Object.entries(LOOK)) {
-    const value = look[/** @type {keyof Look} */ (name)];
-    if (value) element.style.setProperty(property, value);
-    else element.style.removeProperty(property);
+    element.style.setProperty(property, whole[/** @type {keyof Look} */ (name)] ?? null);
   }
-  const accent = look.accent;
-  if (accent) element.style.setProperty("--accent-hi", `color-mix(in srgb, ${accent} 88%, ${look["on-accent"] ?? "black"})`);
-  else element.style.removeProperty("--accent-hi");
+  element.style.setProperty("--accent-hi", accent ? `color-mix(in srgb, ${accent} 88%, ${words})` : null);
 }
 
 /**

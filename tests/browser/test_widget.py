@@ -10,16 +10,18 @@ from typing import Any
 from playwright.async_api import Browser, Page
 
 from kame_core.audio import Samples, resample, to_int16, write_wav
-from tests.browser.test_fallback import MICROPHONE
 from tests.browser.test_talk import open_calls
 from tests.support.accessibility import require_axe, violations
 from tests.support.chromium import CAPTURE_RATE_HZ, MICROPHONE_RATE_HZ, chromium
 from tests.support.host_page import frames, host_page, told
-from tests.support.server import NoEngines, running_server, server_process
+from tests.support.page_speech import MICROPHONE
+from tests.support.scripted_ear import ScriptedEar
+from tests.support.scripted_stt import ScriptedSpeechToText
+from tests.support.server import NoEngines, running_server
 from tests.support.speech import microphone, say
 
 KEY = "a-server-key-of-some-length"
-VOICE = {"KAME_STT": "pocketsphinx", "KAME_LLM": "offline"}
+QUESTION = "what is the capital of france"
 STRICT = (
     "default-src 'none'; script-src 'self' {server}; frame-src {server}; connect-src 'self'; style-src 'self'; "
     "img-src 'self'; base-uri 'none'; require-trusted-types-for 'script'"
@@ -69,12 +71,14 @@ async def kinds(page: Page) -> list[str]:
 
 async def test_a_spoken_question_is_answered_on_a_strict_page_with_a_secret_of_its_own(tmp_path: Path) -> None:
     limits = {"max_call_s": 60, "max_calls": 3}
+    ear = ScriptedEar(ScriptedSpeechToText(QUESTION))  # what words are understood is not what is tested here
     async with (
-        server_process("--port", "0", environment={**VOICE, "KAME_API_KEY": KEY}) as server,
+        running_server(loaders=ear, api_key=KEY) as server,
         host_page(
             server.base_url,
+            name="localhost",
             server_key=KEY,
-            body='<kame-voice token-url="/voice-token" heading="Ask our shop" agent="assistant"></kame-voice>',
+            body='<kame-voice muted token-url="/voice-token" heading="Ask our shop" agent="assistant"></kame-voice>',
         ) as host,
         browser_with(microphone(0.5), tmp_path) as browser,
     ):
@@ -88,16 +92,16 @@ async def test_a_spoken_question_is_answered_on_a_strict_page_with_a_secret_of_i
         launcher = page.get_by_role("button", name="Talk")
         assert await launcher.get_attribute("aria-expanded") == "false"
         assert not page.frames[1:]  # nothing is loaded before somebody comes near
+        await widget(page, "w.mute(false)")  # long before there is a call
         await launcher.click()
         [frame] = await frames(page)
         assert await frame.locator("h1").inner_text() == "Ask our shop"
         await frame.get_by_test_id("talk").click()
         started = await told(page, "call-start")
-        question = to_int16(say("what is the capital of france"))
+        question = to_int16(say(QUESTION))
         await frame.evaluate("speak", base64.b64encode(question.tobytes()).decode())
-        # On a busy machine single words may be lost; which is not what is tested here.
-        await told(page, "user-transcript", "d.final && d.text.includes('capital')")
-        await told(page, "agent-transcript", "d.final && /Paris|capital|France/.test(d.text)")
+        await told(page, "user-transcript", f"d.final && d.text === '{QUESTION}'")
+        await told(page, "agent-transcript", "d.final && d.text.includes('Paris')")
         await told(page, "volume", "d.agent > 0.15")
         await told(page, "state", "d.state === 'speaking'")
         assert await widget(page, "w.callId") == started["detail"]["callId"]
@@ -106,9 +110,10 @@ async def test_a_spoken_question_is_answered_on_a_strict_page_with_a_secret_of_i
         await widget(page, "w.mute()")
         await told(page, "muted", "d.muted")
         await widget(page, "w.sendText('what is seven times eight')")
-        await told(page, "agent-transcript", "/seven|eight|fifty|six/i.test(d.text)")
+        await told(page, "agent-transcript", "d.text.includes('fifty six')")
         await page.get_by_role("button", name="Close").click()  # the call goes on
         await page.locator("kame-voice iframe").wait_for(state="hidden")
+        await page.get_by_role("button", name="A call is going on.").wait_for()
         assert await open_calls(server.base_url) == 1
         await widget(page, "w.stop()")
         ended = await told(page, "call-end")
@@ -119,10 +124,17 @@ async def test_a_spoken_question_is_answered_on_a_strict_page_with_a_secret_of_i
 
         host.server_key = "another-key-of-some-length"  # its back end gets no secret any more
         await page.reload()
+        await launcher.wait_for()
         await widget(page, "w.start()")
         await told(page, "error", "d.code === 'token_failed'")
-        await told(page, "error", "d.code === 'missing_api_key'")
+        refused = await told(page, "error", "d.code === 'missing_api_key'")  # for the page's own people
+        assert "API key" in refused["detail"]["message"]
         assert await widget(page, "w.state") == "error"
+        [frame] = await frames(page, talking=False)
+        assert await frame.get_by_test_id("state").inner_text() == "Not available here"  # for its visitors
+        host.server_key = KEY
+        await frame.get_by_role("button", name="Try again").click()
+        await told(page, "call-start")
 
 
 async def test_two_widgets_on_a_page_do_not_know_each_other(tmp_path: Path) -> None:
@@ -131,16 +143,18 @@ async def test_two_widgets_on_a_page_do_not_know_each_other(tmp_path: Path) -> N
         '<kame-voice id="two" placement="top-left" label="Ask" accent="#ffe14d"></kame-voice>'
     )
     async with (
-        server_process("--port", "0", environment=VOICE) as server,
-        host_page(server.base_url, body=body) as host,
+        running_server(loaders=ScriptedEar()) as server,
+        host_page(server.base_url, name="localhost", body=body) as host,
         browser_with(microphone(0.5), tmp_path) as browser,
     ):
         page, complaints = await opened(browser, host.base_url)
+        await page.get_by_role("button", name="Ask").wait_for()
         await widget(page, "(w.open = true)", "#two")
         await frames(page, 2)
         launcher = "getComputedStyle(w.shadowRoot.querySelector('button'))"
         assert await widget(page, f"{launcher}.backgroundColor", "#two") == "rgb(255, 225, 77)"
-        assert await widget(page, f"{launcher}.color", "#two") == "rgb(17, 17, 17)"  # readable on it
+        colour = await widget(page, f"{launcher}.color.match(/[0-9.]+/g).slice(-3)", "#two")  # XYZ (D65)
+        assert all(float(part) < 0.01 for part in colour)  # near-black, to be read on it
         await page.evaluate(
             """() => document.addEventListener('kame-voice:call', (event) => {
                 if (event.target.id === 'one') event.preventDefault();
@@ -158,8 +172,11 @@ async def test_two_widgets_on_a_page_do_not_know_each_other(tmp_path: Path) -> N
         assert {one["id"] for one in transcripts} == {"two"}
         forged = "{source: 'kame-voice', v: 1, type: 'state', payload: {state: 'error'}}"
         await page.evaluate(f"postMessage({forged}, '*')")  # from the page, not from the frame
+        for payload in ("{state: 7}", "null", "{}"):  # from the frame, but nothing of what it may say
+            malformed = f"{{source: 'kame-voice', v: 1, type: 'state', payload: {payload}}}"
+            await page.frames[-1].evaluate(f"parent.postMessage({malformed}, '*')")
         await page.evaluate("new Promise((resolve) => setTimeout(resolve, 50))")
-        assert await widget(page, "w.state", "#two") != "error"
+        assert await widget(page, "w.state", "#two") in ("listening", "thinking", "speaking")
         await page.evaluate("document.getElementById('two').remove()")
         await no_calls(server.base_url)
         assert complaints == []
@@ -204,6 +221,17 @@ async def test_two_widgets_on_a_page_do_not_know_each_other(tmp_path: Path) -> N
                 "([server, message]) => document.querySelector('iframe').contentWindow.postMessage(message, server)",
                 [server.base_url, {"source": "kame-voice", "v": 1} | one],
             )
+        # Another frame of the same page says it.
+        await page.evaluate(
+            """(server) => {
+                const plain = document.querySelector('iframe').contentWindow;
+                const other = document.body.appendChild(document.createElement('iframe')).contentWindow;
+                const stop = {source: 'kame-voice', v: 1, type: 'stop', payload: {}};
+                other.Function('plain', 'stop', 'server', 'plain.postMessage(stop, server)')(plain, stop, server);
+                other.frameElement.remove();
+            }""",
+            server.base_url,
+        )
         await asyncio.sleep(0.5)
         assert await open_calls(server.base_url) == 1
         assert await page.frames[-1].locator("h1").inner_text() == "Plain"
@@ -250,6 +278,8 @@ async def test_pages_the_operator_does_not_know_are_told_so_and_others_can_use_e
         await page.get_by_test_id("heading").fill('Ask "us" & <them>')
         await page.get_by_test_id("accented").check()
         await page.get_by_test_id("transcript").uncheck()
+        policy = await page.get_by_test_id("policy").inner_text()
+        assert policy == f"script-src {server.base_url}; frame-src {server.base_url};"
         snippet = await page.get_by_test_id("snippet").inner_text()
         assert snippet.splitlines() == [
             f'<script async src="{server.base_url}/static/widget.js"></script>',
@@ -261,6 +291,10 @@ async def test_pages_the_operator_does_not_know_are_told_so_and_others_can_use_e
         assert await embedded.locator("h1").inner_text() == 'Ask "us" & <them>'
         accent = "getComputedStyle(document.documentElement).getPropertyValue('--accent')"
         assert await embedded.evaluate(accent) == "#7a3cff"
+        await page.goto(f"{server.base_url}/widget?lang=de")
+        await page.get_by_role("heading", name="Auf die eigene Seite").wait_for()
+        await page.get_by_role("button", name="Sprechen").wait_for()
+        assert await violations(page) == []
         for address in ("/embed?heading=Ask+us", "/embed?origin=http://other.example"):
             await page.goto(server.base_url + address)
             assert await violations(page) == []

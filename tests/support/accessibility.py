@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Frame, Page
 
 AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 
@@ -15,8 +15,10 @@ def require_axe() -> None:
         pytest.skip("axe-core is not installed; `npm ci` (part of `make test`) does")
 
 
-async def violations(page: Page) -> list[str]:
-    """All violations at this moment, best practices included, each with its place; empty: none."""
+async def violations(page: Page | Frame) -> list[str]:
+    """All violations at this moment, best practices included, each with its place; empty: none. Frames of other origins
+    are looked at one by one.
+    """
     if not await page.evaluate("'axe' in window"):
         await page.evaluate(AXE.read_text())
     # What is still moving has colours that are not meant to be read.

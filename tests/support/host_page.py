@@ -39,6 +39,9 @@ class HostPage:
     """Base address of the voice server."""
     base_url: str = ""
     body: str = "<kame-voice></kame-voice>"
+    style: str = ""
+    """Further CSS of its own."""
+    direction: str = "ltr"
     headers: dict[str, str] = field(default_factory=dict)
     secret_request: Mapping[str, Any] = field(default_factory=dict)
     """What its back end asks secrets for."""
@@ -48,9 +51,10 @@ class HostPage:
     async def page(self, _: web.Request) -> web.Response:
         """Its one page."""
         html = (
-            '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Shop</title>'
+            f'<!doctype html><html lang="en" dir="{self.direction}"><head><meta charset="utf-8"><title>Shop</title>'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            '<link rel="icon" href="/icon.svg"><link rel="stylesheet" href="/shop.css">'
+            '<link rel="icon" href="/icon.svg">'
+            '<link rel="stylesheet" href="/shop.css">'
             '<script src="/listener.js"></script>'
             f'<script async src="{self.server}/static/widget.js"></script></head>'
             "<body><main><h1>A shop</h1><p>Shoes of all sizes, and somebody to ask.</p>"
@@ -80,7 +84,8 @@ async def host_page(server: str, *, name: str = "127.0.0.1", **changes: Any) -> 
     host = HostPage(server, **changes)
 
     async def file(request: web.Request) -> web.Response:
-        kinds = {"js": ("text/javascript", LISTENER), "svg": ("image/svg+xml", ""), "css": ("text/css", STYLE)}
+        style = STYLE + host.style
+        kinds = {"js": ("text/javascript", LISTENER), "svg": ("image/svg+xml", ""), "css": ("text/css", style)}
         kind, text = kinds[request.match_info["kind"]]
         return web.Response(text=text, content_type=kind)
 
@@ -118,15 +123,15 @@ STANDS_STILL = """async () => {
 }"""
 
 
-async def frames(page: Page, count: int = 1) -> list[Frame]:
-    """The widget's frames on a page, once there are so many and each is ready to be used."""
+async def frames(page: Page, count: int = 1, *, talking: bool = True) -> list[Frame]:
+    """The widget's frames on a page, once there are so many and each, with `talking`, is ready to be talked to."""
     await page.wait_for_function("(n) => [...document.querySelectorAll('kame-voice')].length >= n", arg=count)
     while True:
         found = [frame for frame in page.frames if "/embed" in frame.url]
         if len(found) >= count:
             break
         await page.wait_for_timeout(50)
-    for frame in found:
+    for frame in found if talking else ():
         await frame.locator("[data-testid=talk]:not([disabled])").wait_for(timeout=60_000)
     await page.evaluate(STANDS_STILL)  # clicks go to where a frame was
     return found

@@ -1,5 +1,7 @@
 """Keys: what is let in, what is refused with which code."""
 
+import hmac
+
 import pytest
 from openai.types.realtime import ClientSecretCreateResponse
 from pydantic import SecretStr
@@ -202,6 +204,25 @@ def test_server_key(secrets: ClientSecrets) -> None:
     assert refusal(policy, "Basic s3cret-ö") == (401, "missing_api_key")
     assert refusal(policy, "Bearer s3cret") == (401, "invalid_api_key")
     assert refusal(policy, None, origin="https://us.example", host="us.example") == (401, "missing_api_key")
+
+
+def test_keys_are_compared_in_constant_time(secrets: ClientSecrets, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+    compare = hmac.compare_digest
+
+    def noted(given: bytes, wanted: bytes) -> bool:
+        compared.append((given, wanted))
+        return compare(given, wanted)
+
+    monkeypatch.setattr(hmac, "compare_digest", noted)
+    policy = AccessPolicy(secrets, SecretStr("s3cret"))
+    assert policy.check_key("s3cret").kind == "server"
+    for wrong in ("s", "s3creT"):
+        assert refusal(policy, f"Bearer {wrong}") == (401, "invalid_api_key")
+    assert compared == [(given, b"s3cret") for given in (b"s3cret", b"s", b"s3creT")]
+    assert policy.check_key(secrets.mint(SESSION).value).kind == "client"
+    assert refusal(policy, "Bearer ek_x") == (401, "invalid_api_key")
+    assert [len(wanted) for _, wanted in compared[3:]] == [32, 32]  # whole signatures
 
 
 def test_public_pages_need_no_key_but_a_known_origin(secrets: ClientSecrets) -> None:
