@@ -26,11 +26,11 @@ from app.admission import (
     is_own_page,
     require_origin,
 )
-from app.allowance import NO_LIMITS, Allowance
+from app.allowance import NO_LIMITS, UNKNOWN_ORIGIN, Allowance
 from app.call_request import CallRequest
 from app.limits import Caller, caller_address
 from app.origins import LOOPBACK, normal_origin
-from app.protocol.errors import NotFoundError, ParameterError
+from app.protocol.errors import NotFoundError, ParameterError, QueuedError
 from app.protocol.validation import parse_object
 from app.registry import CallRegistry
 from kame_core.errors import InvalidRequestError
@@ -70,11 +70,13 @@ class CallRoutes:
         policy: AccessPolicy,
         client_secrets: ClientSecrets,
         public: Allowance = NO_LIMITS,
+        most: Allowance = NO_LIMITS,
     ) -> None:
         self._calls = calls
         self._policy = policy
         self._secrets = client_secrets
         self._public = public
+        self._most = most
 
     def routes(self) -> list[web.RouteDef]:
         """All paths."""
@@ -90,11 +92,18 @@ class CallRoutes:
         ]
 
     async def open_call(self, request: web.Request) -> web.Response:
-        """201 with the answer; the call's own URL in `Location`, ICE servers as `Link`s."""
+        """201 with the answer; the call's own URL in `Location`, ICE servers as `Link`s. 202 with a place in the queue
+        where all places are taken and the client prefers to wait.
+        """
         access = self._access(request)
         offer = await read_offer(request)
         session = merged(access.session, offer.session)
-        opened = await self._calls.open(call_request(request, access, session, offer.sdp))
+        try:
+            opened = await self._calls.open(call_request(request, access, session, offer.sdp))
+        except QueuedError as full:
+            if not prefers_to_wait(request):
+                raise
+            return queue_answer(full)
         location = f"{CALLS_PATH}/{opened.call.id}"
         headers = {"Location": location, "Cache-Control": "no-store"}
         servers = self._calls.client_ice_servers()
@@ -136,8 +145,9 @@ class CallRoutes:
     def _minted(
         self, request: web.Request, access: Access, wanted: ClientSecretRequest, session: Mapping[str, Any]
     ) -> tuple[ClientSecret, Allowance]:
-        """With the server's key, what is asked for. A page of another origin, or one around our own page, gets what
-        the public may have; our own page may also exchange a secret of the page around it for one that it can use.
+        """With the server's key, what is asked for, as far as the server allows it to anybody. A page without a key
+        gets one for itself only; a page of another origin, or one around our own page, what the public may have. Our
+        own page may also exchange a secret of the page around it for one that it can use.
         """
         page, host = page_origin(request), own_host(request)
         own = page is not None and is_own_page(page, host)
@@ -147,12 +157,13 @@ class CallRoutes:
             allowance = replace(access.allowance, origin=normal_origin(page))
             return self._secrets.exchange(access.secret, session, allowance), allowance
         self._policy.require_minting(access)
-        allowance = wanted.kame.allowance
-        foreign = embedder if embedder and not is_own_page(embedder, request.host) else None if own else page
-        if access.kind == "open" and foreign is not None:
-            if embedder is not None:
-                self._policy.require_embedder(foreign, request.host)
-            allowance = replace(allowance.within(self._public), origin=normal_origin(page or ""))
+        allowance = wanted.kame.allowance.within(self._most)
+        if access.kind == "open" and page is not None:
+            if embedder is not None and embedder != UNKNOWN_ORIGIN:
+                self._policy.require_embedder(embedder, request.host)
+            if not own or (embedder is not None and not is_own_page(embedder, request.host)):
+                allowance = allowance.within(self._public)
+            allowance = replace(allowance, origin=normal_origin(page))
         return self._secrets.mint(session, wanted.ttl_s, allowance), allowance
 
     async def ice_servers(self, request: web.Request) -> web.Response:
@@ -182,6 +193,22 @@ class CallRoutes:
         if call is None:
             raise _unknown_call()
         return call
+
+
+def prefers_to_wait(request: web.Request) -> bool:
+    """Whether the client takes 202 for an answer: `Prefer: respond-async` (RFC 7240 section 4.1)."""
+    preferences = ",".join(request.headers.getall("Prefer", ())).split(",")
+    return any(one.partition(";")[0].strip().lower() == "respond-async" for one in preferences)
+
+
+def queue_answer(full: QueuedError) -> web.Response:
+    """202: the caller stands in the queue; `Location` is its place. To a browser this is no failed request."""
+    headers = {
+        "Location": f"{QUEUE_PATH}/{full.place['ticket']}",
+        "Preference-Applied": "respond-async",
+        "Cache-Control": "no-store",
+    }
+    return web.json_response(full.place, status=202, headers=headers)
 
 
 def _unknown_call() -> NotFoundError:

@@ -11,6 +11,8 @@ const CALLS = "/v1/realtime/calls";
 const QUEUE = "/v1/realtime/queue";
 const QUEUE_POLL_S = 3;
 const REQUEST_DEADLINE_MS = 10_000;
+/** A small server that is busy may take long to make room for a call; that is no reason to give up. */
+const OPEN_DEADLINE_MS = 25_000;
 
 /**
  * STUN and TURN servers, none where the server does not know the path, and whether it can be reached over a WebSocket
@@ -57,10 +59,11 @@ export async function clientSecret(signal, session, { token, embedder } = {}) {
  * @param {Record<string, unknown> | null} offer.session sent beside the offer where there is something to say
  * @param {AbortSignal} signal
  * @returns {Promise<OpenedCall>}
+ * @throws {CallFailure} `server_full` with a place in the queue where there is one
  */
 export async function openCall({ sdp, secret, echo, ticket, session }, signal) {
   /** @type {Record<string, string>} */
-  const headers = { Authorization: `Bearer ${secret}` };
+  const headers = { Authorization: `Bearer ${secret}`, Prefer: "respond-async" }; // waiting is no failure (RFC 7240)
   /** @type {BodyInit} */
   let body = sdp;
   if (session) {
@@ -71,7 +74,8 @@ export async function openCall({ sdp, secret, echo, ticket, session }, signal) {
     headers["Content-Type"] = "application/sdp";
   }
   const url = `${CALLS}?${new URLSearchParams({ ticket, ...(echo && { transport: "echo" }) })}`;
-  const response = await succeeded(await request(url, { method: "POST", headers, body, signal }));
+  const response = await succeeded(await request(url, { method: "POST", headers, body, signal }, OPEN_DEADLINE_MS));
+  if (response.status === 202) throw new CallFailure(TROUBLES.server_full, readPlace(await json(response)));
   const location = response.headers.get("Location");
   return {
     answer: await response.text(),
@@ -120,9 +124,11 @@ export async function hangUp(location, secret) {
  * A WebSocket for a call; its key goes where browsers can put one.
  * @param {string} secret
  * @param {boolean} echo sound check
+ * @param {string} ticket of the queue; `new` to get one where the server is full
  */
-export function openSocket(secret, echo) {
-  const url = new URL(echo ? "/v1/realtime?transport=echo" : "/v1/realtime", document.baseURI);
+export function openSocket(secret, echo, ticket) {
+  const query = new URLSearchParams({ ticket, ...(echo && { transport: "echo" }) });
+  const url = new URL(`/v1/realtime?${query}`, document.baseURI);
   url.protocol = url.protocol.replace("http", "ws");
   return new WebSocket(url, ["realtime", `openai-insecure-api-key.${secret}`]);
 }
@@ -160,7 +166,7 @@ export function leaveQueue(ticket) {
  * @param {unknown} value
  * @returns {import("./types").Place | null} null where it is none
  */
-function readPlace(value) {
+export function readPlace(value) {
   const place = object(value);
   const ticket = text(place.ticket);
   const { position, poll_s } = place;
@@ -232,10 +238,11 @@ function bearer(key) {
 /**
  * @param {string} url
  * @param {RequestInit & { signal: AbortSignal }} options
+ * @param {number} [deadline_ms]
  */
-async function request(url, options) {
+async function request(url, options, deadline_ms = REQUEST_DEADLINE_MS) {
   try {
-    const signal = AbortSignal.any([options.signal, AbortSignal.timeout(REQUEST_DEADLINE_MS)]);
+    const signal = AbortSignal.any([options.signal, AbortSignal.timeout(deadline_ms)]);
     return await fetch(url, { ...options, signal });
   } catch (error) {
     if (options.signal.aborted) throw error; // the person cancelled

@@ -133,7 +133,7 @@ export class Call {
   async close() {
     // The server is told first: one that sees the connection go has forgotten the call before it is told.
     const released = this.#forget();
-    this.#stop();
+    this.halt();
     await Promise.race([released, new Promise((resolve) => setTimeout(resolve, RELEASE_MAX_MS))]);
     this.#peer.close();
     await released;
@@ -146,13 +146,14 @@ export class Call {
     await api.hangUp(this.#location, this.#secret);
   }
 
-  #closeTransport() {
-    this.#stop();
+  /** Gives the connection up. Where the server still hears of it, that is a hang-up. */
+  drop() {
+    this.halt();
     this.#peer.close();
   }
 
-  /** Nothing is told or done any more. */
-  #stop() {
+  /** Nothing is told or done any more; the connection is left as it is, so that the server keeps the conversation. */
+  halt() {
     if (this.#closed) return;
     this.#closed = true;
     this.#abort.abort();
@@ -244,7 +245,8 @@ export class Call {
   /** @param {CallFailure | null} failure */
   #end(failure) {
     if (this.#closed || !this.#open) return;
-    this.#closeTransport(); // the server keeps the conversation for a moment, until `close`
+    this.halt(); // until `drop` or `close`
+    this.#forgotten ||= failure === null; // the server ended it
     this.#events.ended(failure);
   }
 

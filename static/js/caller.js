@@ -3,11 +3,15 @@
  * gives it up. Only the present call is listened to.
  */
 
-import { Dialer } from "./connection.js";
+import { Dialer, GRACE_S } from "./connection.js";
+import { CallFailure } from "./failure.js";
 import { queued } from "./queue.js";
+import { TROUBLES } from "./strings.js";
 
 /** A new measurement's share in the round trip. */
 const NEWEST = 0.2;
+/** A network that is gone is tried again after this. */
+const RETRY_MS = 1_000;
 
 /** @typedef {import("./connection.js").OpenCall} OpenCall */
 /** @typedef {import("./connection.js").Wish} Wish */
@@ -78,18 +82,31 @@ export class Caller {
   }
 
   /**
-   * Takes the conversation of a broken call up in another one: one attempt. The broken call is given up only when that
-   * fails, because giving it up ends the conversation.
+   * Takes the conversation of a broken call up in another one, as soon as there is a network again. What was tried is
+   * given up only when all has failed, because giving it up ends the conversation.
    * @param {Omit<Wish, "ticket">} wish
    * @throws {import("./failure.js").CallFailure} or the abort's reason
    */
   async resume(wish) {
-    const broken = this.#call;
-    try {
-      await this.#connect({ ...wish, ticket: "new" }, this.signal);
-    } catch (error) {
-      void broken?.close();
-      throw error;
+    const { signal } = this;
+    const until_ms = performance.now() + GRACE_S * 1000;
+    /** @type {Set<OpenCall>} */
+    const tried = new Set(this.#call ? [this.#call] : []);
+    for (;;) {
+      try {
+        await this.#connect({ ...wish, ticket: "new" }, signal, (call) => tried.add(call));
+        for (const call of tried) if (call !== this.#call) call.drop();
+        return;
+      } catch (error) {
+        const again = !signal.aborted && isOfNetwork(error) && performance.now() + RETRY_MS < until_ms;
+        if (!again) {
+          for (const call of tried) void call.close();
+          throw error;
+        }
+        this.#call?.halt();
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+        signal.throwIfAborted();
+      }
     }
   }
 
@@ -123,8 +140,9 @@ export class Caller {
   /**
    * @param {Wish} wish
    * @param {AbortSignal} signal
+   * @param {(call: OpenCall) => void} [attempted]
    */
-  async #connect(wish, signal) {
+  async #connect(wish, signal, attempted) {
     const { message, voice, stability, ended } = this.#events;
     /** @type {OpenCall | null} */
     let current = null;
@@ -139,7 +157,10 @@ export class Caller {
         ended: (failure) => present() && ended(failure),
       },
       signal,
-      (call) => (this.#call = current = call),
+      (call) => {
+        this.#call = current = call;
+        attempted?.(call);
+      },
     );
     this.#id = this.#call?.id ?? null;
   }
@@ -149,4 +170,13 @@ export class Caller {
     const before_ms = this.#roundTrip_ms ?? rtt_ms;
     this.#roundTrip_ms = before_ms + NEWEST * (rtt_ms - before_ms);
   }
+}
+
+/**
+ * The server was not reached: it may be in a moment.
+ * @param {unknown} error
+ */
+function isOfNetwork(error) {
+  const { server_unreachable, connect_failed } = TROUBLES;
+  return error instanceof CallFailure && [server_unreachable.code, connect_failed.code].includes(error.trouble.code);
 }

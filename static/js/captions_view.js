@@ -70,7 +70,7 @@ export class CaptionsView {
     const [, words, note] = /** @type {[Element, Element, Element]} */ (/** @type {unknown} */ (element.children));
     if (caption.kind === "unintelligible") write(words, texts.captions.not_understood);
     else if (caption.who === "you") words.replaceChildren(...(caption.text ? [caption.text] : dots()));
-    else words.replaceChildren(...spoken(caption));
+    else keepPieces(words, pieces(caption));
     const { backchannel, typed, interrupted } = texts.captions;
     write(note, caption.interrupted ? interrupted : { backchannel, typed, speech: "", unintelligible: "" }[caption.kind]);
   }
@@ -84,35 +84,64 @@ function dots() {
 }
 
 /**
+ * Kept from word to word: what is built again comes in again.
+ * @param {Element} words
+ * @param {readonly Piece[]} shown
+ */
+function keepPieces(words, shown) {
+  keep(
+    words,
+    shown.map((piece, n) => ({ ...piece, n })),
+    ({ kind, n }) => `${n}-${kind}`,
+    buildPiece,
+    updatePiece,
+  );
+}
+
+/** @typedef {{ kind: import("./types").Origin | "knows" | "unheard", text: string }} Piece */
+
+/**
  * The agent's words: by where they come from, with a mark where the voice begins to know, and whether they were heard.
  * @param {Caption} caption
- * @returns {Node[]}
+ * @returns {Piece[]}
  */
-function spoken(caption) {
+function pieces(caption) {
   let left = heard(caption).length;
   let knows = false;
-  /** @type {Node[]} */
-  const nodes = [];
+  /** @type {Piece[]} */
+  const found = [];
   for (const { text, origin } of caption.parts) {
     const words = text.slice(0, Math.max(0, left));
     left -= text.length;
     if (!words) continue;
-    if (origin === "oracle" && !knows && nodes.length > 0) nodes.push(knowing());
+    if (origin === "oracle" && !knows && found.length > 0) found.push({ kind: "knows", text: "" });
     knows ||= origin === "oracle";
-    nodes.push(make("span", `words words--${origin}`, words));
+    found.push({ kind: origin, text: words });
   }
-  if (caption.unheard.trim()) {
-    const hidden = make("span", "visually-hidden", texts.captions.unheard);
-    const cut = make("s", "words words--unheard", caption.unheard.trim());
-    cut.dataset.testid = "unheard";
-    nodes.push(document.createTextNode(" "), hidden, cut);
-  }
-  return nodes;
+  if (caption.unheard.trim()) found.push({ kind: "unheard", text: caption.unheard.trim() });
+  return found;
 }
 
-/** Stands before the word at which the voice begins to know. */
-function knowing() {
+/** @param {Piece} piece */
+function buildPiece({ kind }) {
+  if (kind === "unheard") return unheard();
+  if (kind !== "knows") return make("span", `words words--${kind}`);
   const mark = make("span", "knows", make("span", "visually-hidden", texts.captions.knows_from_here));
-  mark.dataset.testid = "knows";
+  mark.dataset.testid = "knows"; // it stands before the word at which the voice begins to know
   return mark;
+}
+
+function unheard() {
+  const cut = make("s", "words words--unheard");
+  cut.dataset.testid = "unheard";
+  return make("span", "", " ", make("span", "visually-hidden", texts.captions.unheard), cut);
+}
+
+/**
+ * @param {Element} element
+ * @param {Piece} piece
+ */
+function updatePiece(element, { kind, text }) {
+  if (kind === "unheard") write(/** @type {Element} */ (element.lastElementChild), text);
+  else if (kind !== "knows") write(element, text);
 }

@@ -17,12 +17,12 @@ const MODULE_DEADLINE_MS = 10_000;
 const BLOCKED_MS = 10 * 60_000;
 
 /** The conversation waits so long when the connection breaks; browsers do not say on a WebSocket whose page it is. */
-const GRACE_S = 20;
+export const GRACE_S = 20;
 
 /** @typedef {import("./call.js").CallEvents} CallEvents */
 /** Gives a key for a call, which carries a session where there is one. */
 /** @typedef {(signal: AbortSignal, session: Record<string, unknown> | null) => Promise<string>} Mint */
-/** @typedef {Pick<Call, "id" | "send" | "replaceMicrophone" | "close">} OpenCall */
+/** @typedef {Pick<Call, "id" | "send" | "replaceMicrophone" | "close" | "drop" | "halt">} OpenCall */
 
 /**
  * @typedef {object} Wish
@@ -35,7 +35,6 @@ const GRACE_S = 20;
 /** Opens calls, and remembers what the network does not let through. */
 export class Dialer {
   #blockedUntil_ms = 0;
-  #overSocket = false;
   #mint;
 
   /** @param {Mint | null} mint null: this is a page of the server, which gives it keys */
@@ -58,21 +57,20 @@ export class Dialer {
     const asking = this.#mint ? minting.then((key) => api.iceServers(signal, key)) : api.iceServers(signal);
     const [offered, secret] = await Promise.all([asking, minting]);
     signal.throwIfAborted();
-    // A conversation is taken up again the way it was: the first attempt spends the token.
     const resumed = "resume" in object(session?.kame);
     const blocked = performance.now() < this.#blockedUntil_ms || !("RTCPeerConnection" in window);
-    if (!(resumed ? this.#overSocket : blocked || offered.websocketOnly)) {
+    if (!(blocked || offered.websocketOnly)) {
       const call = new Call({ ...wish, iceServers: offered.iceServers, secret }, events);
       attempted(call);
       try {
         await this.#connect(call, () => call.connect(session, WEBRTC_DEADLINE_MS), signal);
-        this.#overSocket = false;
         return;
       } catch (error) {
         signal.throwIfAborted();
         const notThrough = error instanceof CallFailure && error.trouble.code === TROUBLES.connect_failed.code;
-        if (resumed || !notThrough) throw error;
-        await call.close(); // its place may be the last one
+        if (!notThrough) throw error;
+        if (resumed) call.halt(); // hanging up would end the conversation, which the next attempt takes over
+        else await call.close(); // its place may be the last one
         signal.throwIfAborted();
         this.#blockedUntil_ms = performance.now() + BLOCKED_MS;
       }
@@ -87,7 +85,6 @@ export class Dialer {
     const call = new SocketCall({ ...wish, secret: key }, events);
     attempted(call);
     await this.#connect(call, () => call.connect(), signal);
-    this.#overSocket = true;
   }
 
   /**

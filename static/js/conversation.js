@@ -5,6 +5,7 @@ import { Facts } from "./facts.js";
 import { Floor } from "./floor.js";
 import { Measured } from "./measured.js";
 import { Oracle } from "./oracle.js";
+import { Turn } from "./turn.js";
 import { list, object, text } from "./wire.js";
 
 /** @typedef {import("./types").WireEvent} WireEvent */
@@ -14,6 +15,7 @@ export class Conversation {
   oracle = new Oracle();
   floor = new Floor();
   facts = new Facts();
+  turn = new Turn();
   /** How fast the modes answered; kept from call to call. */
   measured = new Measured();
 
@@ -28,6 +30,7 @@ export class Conversation {
   clear() {
     this.captions.clear();
     this.oracle.clear();
+    this.turn.clear();
     this.facts = new Facts();
     this.pause();
   }
@@ -35,6 +38,7 @@ export class Conversation {
   /** Its connection broke: nobody speaks, but what was said stays. */
   pause() {
     this.floor = new Floor();
+    this.turn.close();
     this.#answering = false;
   }
 
@@ -43,6 +47,7 @@ export class Conversation {
     this.#answering = false;
     this.captions.close();
     this.oracle.close();
+    this.turn.close();
   }
 
   /**
@@ -55,6 +60,7 @@ export class Conversation {
       this.captions.handle(event),
       this.oracle.handle(event),
       this.facts.handle(event),
+      this.turn.handle(event, now_ms),
       this.floor.handle(event, now_ms),
     ].includes(true);
     switch (event.type) {

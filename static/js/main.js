@@ -44,6 +44,9 @@ const modeView = new ModeView((mode) => choose({ mode }));
 const settingsView = new SettingsView(() => talk.preferences, choose);
 const saveView = new SaveView(talk, agentName);
 
+/** So often the picture of a turn that is being lived grows; between, it glides. */
+const GROW_EVERY_MS = 120;
+
 /** @type {Readiness | null} */
 let readiness = { ready: false, parts: [] };
 let offered = false;
@@ -65,17 +68,26 @@ function render() {
   const mode = talk.preferences.mode ?? (talk.facts.mode || "tandem");
   stage.render(talk, readiness);
   captionsView.render(talk.captions.all);
-  const { oracle, facts } = talk;
-  const made = facts.timing ? oracle.of(facts.timing.response) : [];
-  const last = oracle.ofLastTurn;
-  const timed = made[0] !== undefined && made[0] === last[0];
-  oracleView.render(last, oracle.firstWord, timed ? (facts.timing?.first_oracle_audio_ms ?? null) : null);
-  scoreView.render(facts.timing, made, talk.roundTrip_ms);
+  renderTurn();
   enginesView.render(readiness?.parts ?? [], talk.facts.engines);
   modeView.render(mode, talk.measured);
   settingsView.render(talk.preferences, mode);
   saveView.render();
 }
+
+/** The lane and the score of the last turn; while it is lived they grow by themselves. */
+function renderTurn() {
+  const { oracle, turn } = talk;
+  const now_ms = performance.now();
+  const [lived, live] = [turn.last, turn.isLive(now_ms)];
+  const timing = talk.facts.timing?.response === lived?.response ? talk.facts.timing : null;
+  const knowing_ms = lived?.knowing_ms != null && lived.to_ms !== null ? lived.knowing_ms - lived.to_ms : null;
+  oracleView.render(oracle.ofLastTurn, oracle.firstWord, timing?.first_oracle_audio_ms ?? knowing_ms);
+  scoreView.render(lived, timing, oracle.ofLastTurn, live ? turn.now(now_ms) : null, talk.roundTrip_ms);
+  if (live && !growing) growing = setTimeout(() => [(growing = undefined), renderTurn()], GROW_EVERY_MS);
+}
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let growing;
 
 /** Many facts may arrive at once; they are drawn together. */
 let drawing = false;
@@ -180,6 +192,8 @@ onClick("check", () => {
   settingsView.close();
   void talk.start({ check: true });
 });
+// The space bar is for talking then, not for the button that opened the settings.
+part("sheet").addEventListener("close", () => talk.connected && talk.pushToTalk && part("talk").focus());
 onClick("sound-allow", () => talk.allowSound());
 onClick("notice-dismiss", () => talk.dismissNotice());
 holdToTalk(
@@ -192,7 +206,10 @@ for (const example of document.querySelectorAll("[data-example]")) {
   example.addEventListener("click", () => {
     const say = example.textContent?.trim() ?? "";
     if (talk.connected && !talk.check) talk.sendText(say);
-    else if (!talk.busy && readiness?.ready) void talk.start({ say });
+    else if (!talk.busy && readiness?.ready) {
+      const withoutMicrophone = talk.trouble?.actions.includes("type") === true; // there was none a moment ago
+      void talk.start({ say, withoutMicrophone });
+    }
   });
 }
 

@@ -146,10 +146,12 @@ export class Oracle {
   #start(id, event) {
     // What is asked for after an answer was begun and the person spoke again belongs to the next turn.
     if (this.#asked && this.#candidates.some((one) => one.turn === this.#turn && one.spoken !== "")) this.#turn += 1;
+    const greeting = text(event.partial) === "" && !this.#asked && this.#candidates.length === 0;
     this.#asked = false;
     this.#candidates.push({
       id,
       partial: text(event.partial),
+      greeting,
       complete: event.complete === true,
       text: "",
       state: "asked",

@@ -9,16 +9,26 @@ import { counted, duration, fill, texts } from "./strings.js";
 /** A spoken beginning longer than this is cut to about the other, in characters. */
 const READ_MAX = 64;
 const READ_SHOWN = 36;
+/** Nearer to the end than this counts as "at the end". */
+const AT_END_PX = 60;
 
 export class OracleView {
   #list = part("candidates");
   #line = part("oracle-line");
   #empty = part("oracle-empty");
   #last = "";
+  /** The newest is in sight, and stays so: until the person scrolls back. */
+  #atEnd = true;
+  #width = 0;
 
   constructor() {
-    // What has scrolled out at the left fades out there.
-    this.#list.addEventListener("scroll", () => this.#list.classList.toggle("is-scrolled", this.#list.scrollLeft > 4));
+    const list = this.#list;
+    list.addEventListener("scroll", () => {
+      list.classList.toggle("is-scrolled", list.scrollLeft > 4); // what has scrolled out at the left fades out there
+      if (list.clientWidth !== this.#width) return; // not the person: the window has changed
+      this.#atEnd = list.scrollWidth - list.scrollLeft - list.clientWidth < AT_END_PX;
+    });
+    new ResizeObserver(() => this.#follow()).observe(list);
   }
 
   /**
@@ -39,8 +49,15 @@ export class OracleView {
       update,
     );
     const last = candidates.at(-1)?.id ?? "";
-    if (last !== this.#last) this.#list.scrollTo({ left: this.#list.scrollWidth });
+    if (last === this.#last) return;
     this.#last = last;
+    this.#atEnd = true;
+    this.#follow();
+  }
+
+  #follow() {
+    this.#width = this.#list.clientWidth;
+    if (this.#atEnd) this.#list.scrollLeft = this.#list.scrollWidth;
   }
 }
 
@@ -63,14 +80,16 @@ function line(candidates, firstWord, knowing_ms) {
  * @param {Candidate} candidate
  * @param {string} before the partial of the candidate before it
  */
-function build({ partial, complete }, before) {
+function build({ partial, complete, greeting }, before) {
   const same = commonWords(before, partial);
-  const question = make(
-    "p",
-    "candidate__question",
-    make("span", "visually-hidden", complete ? texts.candidates.turn : texts.candidates.partial),
-    make("q", "", same, make("span", "candidate__new", partial.slice(same.length))),
-  );
+  const question = make("p", "candidate__question");
+  if (partial) {
+    const { turn, partial: heard } = texts.candidates;
+    question.append(
+      make("span", "visually-hidden", complete ? turn : heard),
+      make("q", "", same, make("span", "candidate__new", partial.slice(same.length))),
+    );
+  } else question.append(greeting ? texts.candidates.greeting : texts.candidates.unasked);
   const element = make(
     "li",
     "candidate",

@@ -1,11 +1,13 @@
 /** Shows the last turn as a score: two figures, three voices over one time axis, and its moments as a list. */
 
-import { make, part, write } from "./dom.js";
+import { keep, make, part, write } from "./dom.js";
 import { score } from "./score.js";
 import { duration, fill, texts } from "./strings.js";
 
 /** @typedef {import("./types").TurnTiming} TurnTiming */
+/** @typedef {import("./types").LivedTurn} LivedTurn */
 /** @typedef {import("./types").Candidate} Candidate */
+/** @typedef {import("./score.js").Score} Score */
 /** @typedef {import("./score.js").Stretch} Stretch */
 
 export class ScoreView {
@@ -13,91 +15,141 @@ export class ScoreView {
   #sound = part("score-sound");
   #knowing = part("score-knowing");
   #knowingFigure = part("score-knows");
-  #plot = part("score-plot");
   #moments = part("score-moments");
   #note = part("score-note");
-  #agentName;
+  #you = make("span", "lane");
+  #candidates = make("span", "row__lanes");
+  #agent = make("span", "lane");
+  #axis = make("div", "axis");
+  #zero = make("span", "axis__line");
   #shown = "";
 
   /** @param {string} agentName */
   constructor(agentName) {
-    this.#agentName = agentName;
+    const { you, oracle } = texts.score;
+    // Made once and moved: what is built again cannot glide, and flickers.
+    part("score-plot").replaceChildren(
+      row(you, make("span", "row__lanes", this.#you)),
+      row(oracle, this.#candidates, "row--oracle"),
+      row(agentName, make("span", "row__lanes", this.#agent)),
+      this.#axis,
+      make("div", "axis axis--zero", this.#zero),
+    );
   }
 
   /**
-   * @param {TurnTiming | null} timing
-   * @param {readonly Candidate[]} candidates that response's
+   * @param {LivedTurn | null} turn
+   * @param {TurnTiming | null} timing that turn's, once it is told
+   * @param {readonly Candidate[]} candidates that turn's
+   * @param {number | null} now_ms the conversation's time while the turn is lived; null: it is over
    * @param {number | null} roundTrip_ms
    */
-  render(timing, candidates, roundTrip_ms) {
+  render(turn, timing, candidates, now_ms, roundTrip_ms) {
     const way = roundTrip_ms === null ? "" : ` ${fill(texts.score.way, { n: Math.max(1, Math.round(roundTrip_ms)) })}`;
     write(this.#note, texts.score.zero_note + way);
-    const lines = candidates.map((one) => [one.id, one.state, one.started_ms, one.adopted_ms, one.ended_ms, one.spoken !== ""]);
-    const state = JSON.stringify([timing, lines]);
+    const laid = turn && score(turn, timing, candidates, now_ms);
+    const state = JSON.stringify(laid);
     if (state === this.#shown) return;
     this.#shown = state;
-    const laid = timing && score(timing, candidates);
     this.#panel.hidden = laid === null;
-    if (!timing || !laid) return;
+    if (!laid) return;
+    this.#panel.dataset.live = String(now_ms !== null);
+    this.#draw(laid);
+    this.#tell(laid);
+  }
 
-    write(this.#sound, figure(timing.first_audio_ms));
-    write(this.#knowing, figure(timing.first_oracle_audio_ms));
-    this.#knowingFigure.hidden = timing.first_oracle_audio_ms === null;
-    const names = texts.score;
-    const marks = laid.axis.map(({ ms, at }) => {
-      const label = make("span", "axis__label", ms === 0 ? names.zero : `${ms > 0 ? "+" : "−"}${duration(Math.abs(ms))}`);
-      return place(make("span", ms === 0 ? "axis__mark axis__mark--zero" : "axis__mark", label), at);
-    });
-    const candidateRow = laid.candidates.map((one) => make("span", "lane", ...one.stretches.map(stretch)));
-    this.#plot.replaceChildren(
-      row(names.you, make("span", "lane", ...laid.you.map(stretch))),
-      ...(candidateRow.length ? [row(names.oracle, ...candidateRow)] : []),
-      row(this.#agentName, make("span", "lane", ...laid.agent.map(stretch))),
-      make("div", "axis", ...marks),
-      make("div", "axis axis--zero", place(make("span", "axis__line"), laid.zero)),
+  /** @param {Score} laid */
+  #draw({ you, candidates, agent, axis, zero }) {
+    lane(this.#you, you);
+    /** @type {HTMLElement} */ (this.#candidates.parentElement).hidden = candidates.length === 0;
+    keep(
+      this.#candidates,
+      candidates,
+      (one) => one.id,
+      () => make("span", "lane"),
+      (element, one) => lane(element, one.stretches),
     );
-    this.#moments.replaceChildren(
-      ...laid.moments.map(({ moment, ms }) => {
-        const item = make("div", "moment", make("dt", "", names[moment]), make("dd", "", when(ms)));
+    lane(this.#agent, agent);
+    keep(
+      this.#axis,
+      axis,
+      ({ ms }) => String(ms),
+      ({ ms }) => mark(ms),
+      (element, { at }) => place(element, at),
+    );
+    place(this.#zero, zero);
+  }
+
+  /** @param {Score} laid */
+  #tell({ moments }) {
+    const when = new Map(moments.map(({ moment, ms }) => [moment, ms]));
+    write(this.#sound, figure(when.get("first_audio_ms")));
+    write(this.#knowing, figure(when.get("first_oracle_audio_ms")));
+    this.#knowingFigure.hidden = !when.has("first_oracle_audio_ms");
+    keep(
+      this.#moments,
+      moments,
+      ({ moment }) => moment,
+      ({ moment }) => {
+        const item = make("div", "moment", make("dt", "", texts.score[moment]), make("dd", ""));
         item.dataset.moment = moment;
         return item;
-      }),
+      },
+      (element, { ms }) => write(/** @type {Element} */ (element.lastElementChild), said(ms)),
     );
   }
 }
 
 /**
  * @param {string} name
- * @param {...Node} lanes
+ * @param {Element} lanes
+ * @param {string} [kind]
  */
-function row(name, ...lanes) {
-  return make("div", "row", make("span", "row__name", name), make("span", "row__lanes", ...lanes));
-}
-
-/** @param {Stretch} one */
-function stretch({ kind, from, to }) {
-  const element = place(make("i", `stretch stretch--${kind}`), from);
-  element.style.width = `${(to - from) * 100}%`;
-  return element;
+function row(name, lanes, kind = "") {
+  return make("div", `row ${kind}`.trim(), make("span", "row__name", name), lanes);
 }
 
 /**
- * @template {HTMLElement} T
- * @param {T} element
- * @param {number} at
+ * @param {Element} element
+ * @param {readonly Stretch[]} stretches
  */
-function place(element, at) {
-  element.style.left = `${at * 100}%`;
-  return element;
+function lane(element, stretches) {
+  keep(
+    element,
+    stretches.map((one, n) => ({ ...one, n })),
+    ({ n }) => String(n),
+    () => make("i", ""),
+    (stretch, { kind, from, to }) => {
+      const name = `stretch stretch--${kind}`;
+      if (stretch.className !== name) stretch.className = name;
+      place(stretch, from).style.width = `${((to - from) * 100).toFixed(2)}%`;
+    },
+  );
 }
 
 /** @param {number} ms */
-function when(ms) {
+function mark(ms) {
+  const label = ms === 0 ? texts.score.zero : `${ms > 0 ? "+" : "−"}${duration(Math.abs(ms))}`;
+  return make("span", ms === 0 ? "axis__mark axis__mark--zero" : "axis__mark", make("span", "axis__label", label));
+}
+
+/**
+ * @param {Element} element
+ * @param {number} at 0..1
+ */
+function place(element, at) {
+  const moved = /** @type {HTMLElement} */ (element);
+  moved.style.left = `${(at * 100).toFixed(2)}%`;
+  return moved;
+}
+
+/** @param {number} ms */
+function said(ms) {
   const template = ms < 0 ? texts.score.milliseconds_before : texts.score.milliseconds;
   return fill(template, { n: Math.abs(Math.round(ms)) });
 }
 
-/** @param {number | null} ms */
+/** @param {number | undefined} ms */
 function figure(ms) {
-  return ms === null ? "–" : String(Math.round(ms));
+  return ms === undefined ? "–" : String(Math.round(ms));
 }

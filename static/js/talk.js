@@ -30,6 +30,8 @@ export class Talk extends EventTarget {
   #conversation = new Conversation();
   captions = this.#conversation.captions;
   oracle = this.#conversation.oracle;
+  /** The turn that is being lived, or was the last. */
+  turn = this.#conversation.turn;
   /** How fast the modes answered; kept from call to call. */
   measured = this.#conversation.measured;
   /** How long this caller has been waiting for a place, in ms. */
@@ -321,10 +323,8 @@ export class Talk extends EventTarget {
   #received(event) {
     if (this.#conversation.handle(event, performance.now())) this.#changed();
     if (event.type === "kame.trouble" && event.fatal === true) {
-      const words = text(event.message) || TROUBLES.conversation_failed.text;
-      const code = text(event.code) || TROUBLES.conversation_failed.code;
-      this.#fail({ ...TROUBLES.conversation_failed, code, text: words });
-      return;
+      const base = TROUBLES.conversation_failed;
+      return this.#fail({ ...base, code: text(event.code) || base.code, text: text(event.message) || base.text });
     }
     this.#notice.handle(event);
     if (event.type === "input_audio_buffer.committed" && this.pushToTalk) this.#caller.send({ type: "response.create" });
@@ -348,7 +348,7 @@ export class Talk extends EventTarget {
   }
 
   /**
-   * The server keeps a conversation for a moment after its connection broke; one attempt is made to go on with it.
+   * The server keeps a conversation for a moment after its connection broke: the talk goes on with it.
    * @param {CallFailure} failure
    */
   async #takeUpAgain(failure) {

@@ -47,8 +47,10 @@ export type CandidateState = "asked" | "writing" | "finished" | "adopted" | "sup
 /** One LLM generation for one partial transcript. */
 export interface Candidate {
   id: string;
-  /** The transcript it answers. */
+  /** The transcript it answers; empty: words that were given, nobody asked. */
   partial: string;
+  /** Such words with which the agent began the talk. */
+  greeting: boolean;
   /** That transcript was a whole turn. */
   complete: boolean;
   text: string;
@@ -73,12 +75,32 @@ export interface TurnTiming {
   mode: string;
   pause_ms: number | null;
   settled_ms: number | null;
+  /** The end of the speech reached ears that are held back. */
+  hold_ms: number | null;
   turn_end_ms: number | null;
   asked_ms: number | null;
   first_token_ms: number | null;
   adopted_ms: number | null;
+  /** The voice's gate, which had been shut, opened. */
+  gate_ms: number | null;
   first_audio_ms: number | null;
   first_oracle_audio_ms: number | null;
+}
+
+/** A turn while it is lived; times in ms since the conversation began, null: not (yet). */
+export interface LivedTurn {
+  /** The response that answers it; empty: none yet. */
+  response: string;
+  /** It was spoken: not typed, and not begun by the agent. */
+  by_voice: boolean;
+  /** When the person began to speak, and stopped; for other turns `to_ms` is when the answer was asked for. */
+  from_ms: number | null;
+  to_ms: number | null;
+  /** The first word, and the first knowing one. */
+  sound_ms: number | null;
+  knowing_ms: number | null;
+  /** The answer is complete. */
+  over: boolean;
 }
 
 export interface EnginePart {

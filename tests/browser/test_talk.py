@@ -6,10 +6,12 @@ from typing import Any
 
 import aiohttp
 import numpy as np
+import pytest
 
 from kame_core.audio import SAMPLE_RATE_HZ, Samples, level_dbfs
 from tests.support.chromium import CAPTURE_RATE_HZ, talk_page
 from tests.support.held_up import HeldUp
+from tests.support.page_speech import speak, spoken_page
 from tests.support.server import ServerProcess
 from tests.support.speech import microphone, say
 from tests.support.understanding import understood
@@ -31,6 +33,7 @@ async def open_calls(base_url: str) -> int:
         return int((await response.json())["calls"]["open"])
 
 
+@pytest.mark.alone
 async def test_a_spoken_question_is_answered_aloud(server: ServerProcess, tmp_path: Path) -> None:
     question = microphone(2.5, say("what is the capital of france"))
     async with HeldUp() as held_up, talk_page(server.base_url, question, tmp_path) as talk:
@@ -54,6 +57,7 @@ async def test_a_spoken_question_is_answered_aloud(server: ServerProcess, tmp_pa
         assert talk.errors == []
 
 
+@pytest.mark.alone
 async def test_the_sound_check_says_back_what_it_hears_without_holes(server: ServerProcess, tmp_path: Path) -> None:
     seconds = np.arange(12 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
     # A steady voice-like buzz; browsers' noise suppression would take a pure tone away.
@@ -73,9 +77,11 @@ async def test_the_sound_check_says_back_what_it_hears_without_holes(server: Ser
 
 
 async def test_speaking_over_the_agent_stops_it(server_with_llm: ServerProcess, tmp_path: Path) -> None:
-    speech = microphone(2.5, say("what is the capital of france"), 5.0, say("stop what about the capital of spain"))
-    async with talk_page(server_with_llm.base_url, speech, tmp_path) as talk:
+    async with spoken_page(server_with_llm.base_url, tmp_path) as talk:
         await talk.talk()
+        await speak(talk, "what is the capital of france")
+        await talk.until("s.captions.some((c) => c.who === 'agent' && c.text.includes('oceans'))", 25)
+        await speak(talk, "stop what about the capital of spain")
         state = await talk.until("s.captions.some((c) => c.who === 'agent' && c.interrupted)", 25)
         cut = next(caption for caption in state["captions"] if caption["interrupted"])
         assert len(cut["text"]) > 0
@@ -85,14 +91,37 @@ async def test_speaking_over_the_agent_stops_it(server_with_llm: ServerProcess, 
 
 
 async def test_a_backchannel_does_not_stop_it(server_with_llm: ServerProcess, tmp_path: Path) -> None:
-    speech = microphone(2.5, say("what is the capital of france"), 4.5, say("aha"))
-    async with talk_page(server_with_llm.base_url, speech, tmp_path) as talk:
+    async with spoken_page(server_with_llm.base_url, tmp_path) as talk:
+        await talk.page.evaluate(FOLLOW)
         await talk.talk()
+        await speak(talk, "what is the capital of france")
+        await talk.until("s.captions.some((c) => c.who === 'agent' && c.text.includes('oceans'))", 25)
+        await speak(talk, "aha")
         state = await talk.until(
             "s.captions.some((c) => c.who === 'agent' && c.final && c.text.includes('by far'))", 40
         )
         assert not any(caption["interrupted"] for caption in state["captions"])
+        await talk.until("s.state === 'listening'", 5)
+        seen = await talk.page.evaluate("followed")
+        heard_s = [blocks * 128 / CAPTURE_RATE_HZ for blocks, _ in seen]
+        shown = np.array([characters for _, characters in seen])
+        loud = np.flatnonzero(np.abs(await talk.sound()) > 0.02) / CAPTURE_RATE_HZ
+        begin_s, end_s = loud[0], loud[-1]
+        # In the middle of the answer, at whatever of it has been heard, about as much of it stands in the captions.
+        for part in (0.25, 0.5, 0.75):
+            now = int(np.searchsorted(heard_s, begin_s + part * (end_s - begin_s)))
+            assert abs(shown[now] / shown[-1] - part) < 0.15, (part, shown[now], shown[-1])
         assert talk.errors == []
+
+
+FOLLOW = """() => {
+  window.followed = [];
+  setInterval(() => {
+    const said = window.kameState().captions.filter((one) => one.who === 'agent').map((one) => one.text).join('');
+    window.followed.push([window.captured.blocks.length, said.length]);
+  }, 50);
+}"""
+"""How much had been heard, in blocks of 128 samples, and how many characters were shown, again and again."""
 
 
 async def test_muted_nothing_is_heard_and_unmuted_it_is(server: ServerProcess, tmp_path: Path) -> None:
@@ -139,12 +168,18 @@ async def test_a_refused_microphone_is_explained(server: ServerProcess, tmp_path
     async with talk_page(server.base_url, microphone(1.0), tmp_path, arguments=("--deny-permission-prompts",)) as talk:
         await talk.page.evaluate(
             """() => { navigator.mediaDevices.getUserMedia =
-                () => Promise.reject(new DOMException('Permission denied', 'NotAllowedError')); }"""
+                () => Promise.reject(new DOMException('As the test wants it', window.refusal)); }"""
         )
         await talk.until("s.ready", 60)
-        await talk.page.get_by_test_id("talk").click()
-        state = await talk.until("s.error !== null", 5)
-        assert "microphone" in (state["error"]["title"] + state["error"]["text"]).lower()
+        for refusal, code, button in (
+            ("NotAllowedError", "microphone_denied", "talk"),
+            ("NotFoundError", "microphone_missing", "trouble-retry"),
+            ("NotReadableError", "microphone_busy", "trouble-retry"),
+        ):
+            await talk.page.evaluate("(name) => { window.refusal = name; }", refusal)
+            await talk.page.get_by_test_id(button).click()
+            state = await talk.until(f"s.error?.code === '{code}'", 5)
+            assert "microphone" in (state["error"]["title"] + state["error"]["text"]).lower()
         assert await open_calls(server.base_url) == 0
 
 

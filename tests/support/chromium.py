@@ -92,7 +92,7 @@ class TalkPage:
         """Wait until the engines are ready, press the button, and wait for the connection."""
         await self.until("s.ready", 60)
         await self.page.get_by_test_id("talk").click()
-        await self.until("s.callId !== null && ['listening', 'thinking', 'speaking'].includes(s.state)")
+        await self.until("s.callId !== null && ['listening', 'thinking', 'speaking'].includes(s.state)", 30)
 
     async def sound(self) -> Samples:
         """All that was received, float32 mono 24 kHz, as the browser played it."""

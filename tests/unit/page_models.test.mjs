@@ -17,6 +17,7 @@ import { queued } from "../../static/js/queue.js";
 import { score } from "../../static/js/score.js";
 import { duration } from "../../static/js/strings.js";
 import { readTiming } from "../../static/js/timing.js";
+import { Turn } from "../../static/js/turn.js";
 import { asJson, asSrt, asText, clock } from "../../static/js/transcript.js";
 import { sdpFragment, Trickler } from "../../static/js/trickle.js";
 import { parseEvent } from "../../static/js/wire.js";
@@ -187,9 +188,12 @@ test("the voice is ducked only while it speaks", () => {
   assert.equal(floor.ducked, false);
 });
 
+const lived = (rest) => ({
+  response: "r", by_voice: true, from_ms: null, to_ms: null, sound_ms: null, knowing_ms: null, over: true, ...rest,
+});
 const timing = (rest) => readTiming({ type: "kame.turn.timing", mode: "tandem", ...rest });
 const candidate = (rest) => ({
-  id: "c", partial: "", complete: false, text: "", state: "finished", finished: true, note: "", spoken: "", turn: 0,
+  id: "c", partial: "", greeting: false, complete: false, text: "", state: "finished", finished: true, note: "", spoken: "", turn: 0,
   started_ms: null, adopted_ms: null, ended_ms: null, ...rest,
 });
 
@@ -198,7 +202,12 @@ test("a score shows three voices in order within its width, on one time", () => 
     candidate({ id: "a", state: "superseded", started_ms: 4500, ended_ms: 5200 }),
     candidate({ id: "b", state: "adopted", started_ms: 4700, adopted_ms: 5300, ended_ms: 5600, spoken: " Two" }),
   ];
-  const laid = score(timing({ asked_ms: -300, first_audio_ms: 310, first_oracle_audio_ms: 900, pause_ms: "no" }), candidates);
+  const laid = score(
+    lived(),
+    timing({ asked_ms: -300, first_audio_ms: 310, first_oracle_audio_ms: 900, pause_ms: "no" }),
+    candidates,
+    null,
+  );
   assert.deepEqual(laid.moments.map((one) => one.moment), ["asked_ms", "first_audio_ms", "first_oracle_audio_ms"]);
   assert.deepEqual(laid.agent.map((one) => one.kind), ["opener", "oracle"]);
   assert.equal(laid.agent[0].to, laid.agent[1].from);
@@ -217,9 +226,85 @@ test("a score shows three voices in order within its width, on one time", () => 
 });
 
 test("a score without candidates in time shows the rest, an empty turn shows nothing", () => {
-  assert.equal(score(timing({}), []), null);
-  const laid = score(timing({ first_audio_ms: 250 }), [candidate({ started_ms: 100 })]);
+  assert.equal(score(lived(), timing({}), [], null), null);
+  const laid = score(lived(), timing({ first_audio_ms: 250 }), [candidate({ started_ms: 100 })], null);
   assert.deepEqual([laid.candidates, laid.agent.map((one) => one.kind)], [[], ["opener"]]);
+});
+
+test("speech control shows in the score: ears that are held back, a voice let out later", () => {
+  const laid = score(lived(), timing({ hold_ms: 400, gate_ms: 650, first_audio_ms: 700 }), [], null);
+  assert.deepEqual(laid.moments.map((one) => one.moment), ["hold_ms", "gate_ms", "first_audio_ms"]);
+  assert.deepEqual(laid.you.map((one) => one.kind), ["you", "held"]);
+  assert.deepEqual(laid.agent.map((one) => one.kind), ["gated", "opener"]);
+  assert.deepEqual([laid.you[1].to, laid.agent[0].to], [laid.moments[0].at, laid.moments[1].at]);
+});
+
+/** What is seen of a turn when it is as far as these events, told at their own times. */
+const seen = (...events) => {
+  const [turn, oracle] = [new Turn(), new Oracle()];
+  let now_ms = 0;
+  for (const event of events) {
+    now_ms = event.at_ms ?? event.audio_end_ms ?? now_ms;
+    oracle.handle(event);
+    turn.handle(event, now_ms);
+  }
+  const laid = turn.last && score(turn.last, null, oracle.ofLastTurn, turn.isLive(now_ms) ? turn.now(now_ms) : null);
+  return { turn, laid };
+};
+const LIVED = [
+  { type: "input_audio_buffer.speech_started", item_id: "u", audio_start_ms: 1000 },
+  { type: "kame.candidate.started", candidate_id: "a", partial: "what", at_ms: 1600 },
+  { type: "kame.candidate.started", candidate_id: "b", partial: "what is it", complete: true, at_ms: 2000 },
+  { type: "kame.candidate.delta", candidate_id: "b", delta: "Two.", at_ms: 2150 },
+  { type: "input_audio_buffer.speech_stopped", item_id: "u", audio_end_ms: 2200 },
+  { type: "kame.candidate.adopted", candidate_id: "b", at_ms: 2400 },
+  { type: "kame.spoken", response_id: "r", item_id: "i", origin: "opener", delta: "Well,", at_ms: 2500 },
+  { type: "kame.spoken", response_id: "r", item_id: "i", origin: "oracle", delta: " two.", at_ms: 3000 },
+];
+const PLAIN = ({ moments }) => Object.fromEntries(moments.map(({ moment, ms }) => [moment, ms]));
+
+test("the score grows while the turn is lived, and stands once the voice knows", () => {
+  assert.equal(seen(LIVED[0]).laid, null); // perhaps it is no turn
+  const speaking = seen(...LIVED.slice(0, 3)).laid;
+  assert.deepEqual(speaking.candidates.map((one) => [one.id, one.stretches.length]), [["a", 1], ["b", 0]]); // just begun
+  assert.equal(speaking.candidates[0].stretches[0].to, speaking.zero); // "now"
+  const aloud = seen(...LIVED.slice(0, 7));
+  assert.equal(aloud.turn.isLive(2500), true);
+  assert.deepEqual(PLAIN(aloud.laid), { asked_ms: -200, adopted_ms: 200, first_audio_ms: 300 });
+  const over = seen(...LIVED);
+  assert.equal(over.turn.isLive(3000), false);
+  assert.deepEqual(PLAIN(over.laid), { asked_ms: -200, adopted_ms: 200, first_audio_ms: 300, first_oracle_audio_ms: 800 });
+  assert.deepEqual(over.laid.agent.map((one) => one.kind), ["opener", "oracle"]);
+});
+
+test("the next turn takes the score's place only when something comes of it", () => {
+  const done = { type: "response.done", response: { id: "r", status: "completed" } };
+  const more = { type: "input_audio_buffer.speech_started", item_id: "v", audio_start_ms: 5000 };
+  const { turn } = seen(...LIVED, done, more);
+  assert.equal(turn.last.response, "r");
+  turn.handle({ type: "kame.turn.dropped", item_id: "v", at_ms: 5400 }, 5400);
+  turn.handle(more, 5500);
+  turn.handle({ type: "kame.candidate.started", candidate_id: "c", partial: "and", at_ms: 5600 }, 5600);
+  assert.deepEqual([turn.last.response, turn.last.from_ms, turn.isLive(5600), turn.isLive(50_000)], ["", 5000, true, false]);
+});
+
+test("an opener into a pause begins no answer, an answer without knowing words ends with its response", () => {
+  const cancelled = { type: "response.done", response: { id: "r", status: "cancelled" } };
+  assert.equal(seen(...LIVED.slice(0, 7), cancelled).turn.last.sound_ms, null);
+  const early = { ...LIVED[6], at_ms: 1900 };
+  assert.equal(seen(...LIVED.slice(0, 2), early).laid.moments.length, 0); // the person has not stopped yet
+  assert.equal(seen(...LIVED.slice(0, 2), early, LIVED[4]).turn.last.sound_ms, null); // and has gone on
+  const own = { ...LIVED[6], origin: "own" };
+  const { turn } = seen(LIVED[0], LIVED[4], own, cancelled);
+  assert.deepEqual([turn.last.sound_ms, turn.last.over], [2500, true]);
+});
+
+test("words that nobody asked for are a greeting only at the beginning", () => {
+  const start = (candidate_id) => ({ type: "kame.candidate.started", candidate_id, partial: "", complete: true, at_ms: 1 });
+  const oracle = new Oracle();
+  oracle.handle(start("a"));
+  oracle.handle(start("b"));
+  assert.deepEqual(oracle.all.map((one) => one.greeting), [true, false]);
 });
 
 test("modes are measured by their medians, apart from each other", () => {

@@ -21,7 +21,7 @@ def test_without_grace_a_detached_conversation_ends_at_once() -> None:
     in_studio(scene)
 
 
-def test_a_token_resumes_once_within_the_grace_time() -> None:
+def test_a_token_resumes_within_the_grace_time_until_there_is_the_next() -> None:
     async def scene(studio: Studio) -> None:
         token = studio.registry.token_for(studio.conversation)
         assert token is not None
@@ -30,6 +30,8 @@ def test_a_token_resumes_once_within_the_grace_time() -> None:
         assert studio.registry.resume(token) is studio.conversation
         await asyncio.sleep(60)
         assert not studio.conversation.closed
+        assert studio.registry.resume(token) is studio.conversation  # that connection failed: another way is tried
+        assert studio.registry.token_for(studio.conversation) != token
         with pytest.raises(InvalidRequestError) as spent:
             studio.registry.resume(token)
         assert spent.value.code == "resume_token_invalid"

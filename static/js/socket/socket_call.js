@@ -11,7 +11,7 @@ import { TROUBLES } from "../strings.js";
 import { object, parseEvent, text } from "../wire.js";
 import { SocketSound } from "./socket_sound.js";
 
-const CONNECT_DEADLINE_MS = 10_000;
+const CONNECT_DEADLINE_MS = 20_000;
 /** Close code: this connection is given up, its conversation is not. */
 const CONNECTION_LOST = 4000;
 /** While so much waits to be sent, about 1.5 s of sound, the microphone's sound is left out. */
@@ -42,9 +42,10 @@ export class SocketCall {
    * @param {MediaStream} options.microphone
    * @param {string} options.secret
    * @param {boolean} options.echo
+   * @param {string} options.ticket of the queue, or `new`
    * @param {CallEvents} events
    */
-  constructor({ microphone, secret, echo }, events) {
+  constructor({ microphone, secret, echo, ticket }, events) {
     this.#microphone = microphone;
     this.#secret = secret;
     this.#events = events;
@@ -57,7 +58,7 @@ export class SocketCall {
       captured: (piece) => this.#captured(piece),
       flushed: (item, played_ms) => this.#flushed(item, played_ms),
     });
-    this.#socket = api.openSocket(secret, echo);
+    this.#socket = api.openSocket(secret, echo, ticket);
     this.#socket.addEventListener("message", (message) => this.#received(message.data));
   }
 
@@ -163,11 +164,24 @@ export class SocketCall {
     );
   }
 
+  /** Gives the connection up: the server keeps the conversation for a moment. */
+  halt() {
+    this.#release();
+    this.#socket.close(CONNECTION_LOST);
+  }
+
+  drop() {
+    this.halt();
+  }
+
   /** @param {CallFailure | null} failure */
   #end(failure) {
     if (this.#closed) return;
-    this.#release();
-    this.#socket.close(failure ? CONNECTION_LOST : 1000); // lost, the server keeps the conversation for a moment
+    if (failure) this.halt();
+    else {
+      this.#release();
+      this.#socket.close(1000);
+    }
     this.#events.ended(failure);
   }
 
@@ -232,7 +246,7 @@ export class SocketCall {
 function refusal(error) {
   const [code, message] = [text(error.code), text(error.message)];
   const status = error.type === "server_error" ? 503 : /_key$|^origin_/.test(code) ? 401 : 400;
-  return httpFailure(status, { code, message }, null);
+  return httpFailure(status, { code, message }, null, api.readPlace(error.kame));
 }
 
 /** @param {ArrayBuffer} piece */
