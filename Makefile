@@ -24,18 +24,19 @@ run-gpu: $(VENV)/.gpu
 doctor: $(VENV)/.run
 	@$(PY) -m app doctor
 
-test: $(VENV)/.dev $(VENV)/.gpu $(VENV)/.node
+test: $(VENV)/.test $(VENV)/.node
 	@tests/setup-browser.sh
-	@tests/setup-turn.sh
 	@tests/setup-turn.sh
 ifdef TESTS
 	$(PY) -m pytest $(TESTS)
 else
-	$(PY) -m pytest tests/unit -n 2 --dist worksteal  # they need processor time; the others, quiet
-	$(PY) -m pytest tests/integration tests/browser
+	$(PY) -m pytest tests/unit -n 2 --dist worksteal
+	$(PY) -m pytest tests/integration -m "not alone" -n 2 --dist loadfile  # calls in real time mostly wait
+	$(PY) -m pytest tests/browser -m "not alone"
+	$(PY) -m pytest tests/integration tests/browser -m alone  # they measure time: with nothing beside them
 endif
 
-check: $(VENV)/.dev $(VENV)/.gpu $(VENV)/.node
+check: $(VENV)/.test $(VENV)/.node
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
@@ -65,6 +66,12 @@ $(VENV)/.gpu: requirements-gpu.txt $(VENV)/.run
 	$(PY) -m pip install -q -r requirements-gpu.txt
 	$(PY) -m pip install -q --no-deps moshi==0.2.13
 	@touch $@
+
+# All of it in one go: resolved once, and compiled only where it is imported.
+$(VENV)/.test: requirements.txt requirements-dev.txt requirements-gpu.txt | $(PY)
+	$(PY) -m pip install -q --no-compile $(addprefix -r ,$^)
+	$(PY) -m pip install -q --no-compile --no-deps moshi==0.2.13
+	@touch $(VENV)/.run $(VENV)/.dev $(VENV)/.gpu $@
 
 $(VENV)/.node: package.json package-lock.json $(VENV)/.dev
 	$(PY) tests/node.py npm ci --no-fund --no-audit --silent

@@ -20,6 +20,7 @@ from app.relay import IceKeeper, cloudflare_turn
 from app.settings import Settings
 from app.tracing import TraceExporter, parse_headers
 from app.websocket.realtime import RealtimeSocket
+from kame_core.backend.budgets import DEFAULT_BUDGETS
 from kame_core.backend.offline import example_questions
 from kame_core.backend.presets import listed
 from kame_core.clock import Clock, RealClock
@@ -74,7 +75,8 @@ def create_app(settings: Settings, *, clock: Clock | None = None, room: EngineRo
         max_calls=PUBLIC_CALLS_PER_SECRET,
         max_tokens=settings.public_max_tokens,
     )
-    app.add_routes(CallRoutes(calls, policy, client_secrets, public).routes())
+    most = Allowance(max_call_s=settings.max_call_s, max_tokens=DEFAULT_BUDGETS.tokens_per_conversation)
+    app.add_routes(CallRoutes(calls, policy, client_secrets, public, most).routes())
     app.add_routes(RealtimeSocket(calls, policy, clock).routes())
 
     async def owned(_: web.Application) -> AsyncIterator[None]:

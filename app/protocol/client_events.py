@@ -6,10 +6,10 @@ Fields that are not named here are ignored, as in `response.metadata`-only reque
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from app.protocol.errors import ParameterError
-from app.protocol.session_config import ToolChoice
+from app.protocol.session_config import MAX_OUTPUT_TOKENS, Tool, ToolChoice, token_limit
 from app.protocol.validation import WireModel, shown, validate
 from kame_core.events import Role
 
@@ -82,7 +82,11 @@ class ResponseParams(WireModel):
     conversation: str | None = None
     output_modalities: list[Literal["audio", "text"]] | None = None
     input: list[Any] | None = None
+    tools: list[Tool] | None = None
     tool_choice: Literal["auto", "none", "required"] | ToolChoice | None = None
+    max_output_tokens: Annotated[int | None, Field(ge=1, le=MAX_OUTPUT_TOKENS), BeforeValidator(token_limit)] = None
+    audio: dict[str, Any] | None = None
+    prompt: dict[str, Any] | None = None
 
 
 class ResponseCreate(ClientEvent):
@@ -228,6 +232,17 @@ def check_response_params(params: ResponseParams) -> None:
         raise ParameterError(
             "Invalid value for 'response.conversation': responses outside the conversation are not supported.",
             param="response.conversation",
+        )
+    for name in ("audio", "prompt"):
+        if getattr(params, name) is not None:
+            raise ParameterError(
+                f"'response.{name}' is not supported: all responses are spoken as the session says.",
+                param=f"response.{name}",
+                code="unsupported_parameter",
+            )
+    if any(tool.type != "function" for tool in params.tools or ()):
+        raise ParameterError(
+            "Invalid value for 'response.tools': only functions can be called here.", param="response.tools"
         )
     if params.input is not None:
         raise ParameterError(

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from kame_core.events import Role
-from kame_core.options import ConversationOptions
+from kame_core.options import ConversationOptions, ResponseOptions
 from kame_core.transcript import Item, Transcript
 
 
@@ -55,9 +55,9 @@ class ConversationPort(Protocol):
     def item(self, item_id: str) -> Item | None:
         """The message with that id."""
 
-    def create_response(self, instructions: str = "", tool_choice: str = "") -> str:
+    def create_response(self, wishes: ResponseOptions = ..., /) -> str:
         """Let the agent speak now; returns the response's id. Emits `ResponseStarted`, after function calls as soon as
-        their response has ended. `tool_choice`: for this response; empty: that of the options.
+        their response has ended. `wishes`: what is to be otherwise in this response.
 
         Raises:
             InvalidRequestError: code `conversation_already_has_active_response`.

@@ -51,6 +51,15 @@ class PartialTranscriptEvent(KameEvent):
     at_ms: int
 
 
+class TurnLanguageEvent(KameEvent):
+    """The language (ISO 639) the user's turn was spoken in, where speech-to-text has recognised it."""
+
+    type: Literal["kame.turn.language"] = "kame.turn.language"
+    item_id: str
+    language: str
+    at_ms: int
+
+
 class TurnDroppedEvent(KameEvent):
     """What had begun as a turn was none; its item never comes."""
 
@@ -225,6 +234,7 @@ KAME_EVENTS: tuple[type[KameEvent], ...] = (
     EngineEvent,
     PongEvent,
     PartialTranscriptEvent,
+    TurnLanguageEvent,
     TurnDroppedEvent,
     CandidateStartedEvent,
     CandidateDeltaEvent,

@@ -20,23 +20,18 @@ from app.protocol.kame_events import EngineEvent, PongEvent
 from app.protocol.outbound import Outbound
 from app.protocol.server_events import Outgoing
 from app.protocol.session import SessionState
-from app.protocol.sound import (
-    MAX_SOUND_MESSAGE_CHARS,
-    SoundInput,
-    VoiceInMessages,
-    check_formats,
-    may_hold_sound,
-    pcm_of,
-)
+from app.protocol.sound import MAX_SOUND_MESSAGE_CHARS, SoundInput, VoiceInMessages, may_hold_sound
+from app.protocol.sound_formats import Formats, SoundReader, formats_of
 from app.protocol.validation import MAX_MESSAGE_CHARS, parse_object
 from kame_core.audio import Samples
 from kame_core.backend.presets import listed
 from kame_core.errors import InvalidRequestError, KameError
-from kame_core.events import Event, ResponseEnded
+from kame_core.events import Event, ModeRefused, ResponseEnded
+from kame_core.options import ResponseOptions
 
 _log = logging.getLogger(__name__)
 
-_METADATA_MOST = 16
+_ASKED_MOST = 16
 _CUTS_MOST = 16
 _BEHIND_SOUND = (client.InputAudioCommit, client.InputAudioClear, client.ItemCreate, client.ResponseCreate)
 """What refers to the sound sent before it, and waits until that was heard."""
@@ -69,15 +64,15 @@ class RealtimeCodec:
         session: SessionState,
         sound: SoundInput | None = None,
     ) -> None:
-        if sound is not None:
-            check_formats(session.config)
+        formats = formats_of(session.config) if sound is not None else None
         self._conversation = conversation
         self._send = send
         self._call_id = call_id
         self._session = session
-        self._metadata: dict[str, dict[str, str]] = {}
+        self._asked: dict[str, dict[str, Any]] = {}
         self._sound = sound
-        self._voice = None if sound is None else VoiceInMessages()
+        self._reader = None if formats is None else SoundReader(formats.input)
+        self._voice = None if formats is None else VoiceInMessages(formats.output)
         self._cuts: dict[str, str] = {}
         self._outbound = Outbound(conversation.id, self._response_fields, lambda: self._session.transcribes)
 
@@ -122,6 +117,9 @@ class RealtimeCodec:
         messages = self._outbound.translate(event)
         for message in messages if self._voice is None else self._voice.told(event, messages):
             self._emit(message)
+        if isinstance(event, ModeRefused):
+            self._session = self._session.updated({"kame": {"mode": event.mode}})
+            self._tell_session()
         if isinstance(event, ResponseEnded) and event.item_id in self._cuts:
             self._cut(event.item_id, self._cuts.pop(event.item_id))
 
@@ -187,8 +185,8 @@ class RealtimeCodec:
             case client.InputAudioClear():
                 conversation.clear_input()
                 self._emit(Outgoing(wire.input_cleared()))
-            case client.InputAudioAppend() if self._sound is not None:
-                self._sound.push(pcm_of(event.audio))
+            case client.InputAudioAppend() if self._sound is not None and self._reader is not None:
+                self._sound.push(self._reader.read(event.audio))
             case client.InputAudioAppend():
                 raise ParameterError(
                     "On this transport sound comes over the audio track; 'input_audio_buffer.append' is not used.",
@@ -202,14 +200,23 @@ class RealtimeCodec:
 
     def _update_session(self, patch: Mapping[str, Any]) -> None:
         session = self._session.updated(patch)
-        if self._sound is not None:
-            check_formats(session.config)
+        formats = formats_of(session.config) if self._sound is not None else None
         if session.options != self._conversation.options:
             self._conversation.set_options(session.options)
         self._session = session
-        self._emit(
-            Outgoing({"type": "session.updated", "session": session.render(in_force=self._conversation.options)})
-        )
+        if formats is not None:
+            self._set_formats(formats)
+        self._tell_session()
+
+    def _set_formats(self, formats: Formats) -> None:
+        if self._reader is not None and self._reader.kind != formats.input:
+            self._reader = SoundReader(formats.input)
+        if self._voice is not None:
+            self._voice.set_format(formats.output)
+
+    def _tell_session(self) -> None:
+        session = self._session.render(in_force=self._conversation.options)
+        self._emit(Outgoing({"type": "session.updated", "session": session}))
 
     def _create_item(self, event: client.ItemCreate) -> None:
         is_output = event.item.type == "function_call_output"
@@ -262,19 +269,24 @@ class RealtimeCodec:
 
     def _create_response(self, params: client.ResponseParams) -> None:
         client.check_response_params(params)
-        session_tools.check_choice(params.tool_choice, self._session.checked, "response")
-        tool_choice = session_tools.choice(params.tool_choice)
-        response_id = self._conversation.create_response(params.instructions or "", tool_choice)
-        if params.metadata:
-            self._metadata[response_id] = dict(params.metadata)
-            while len(self._metadata) > _METADATA_MOST:
-                del self._metadata[next(iter(self._metadata))]
+        session_tools.check_tools(params.tools, "response")
+        tools = self._session.checked.tools if params.tools is None else params.tools
+        session_tools.check_choice(params.tool_choice, tools, "response")
+        wishes = ResponseOptions(
+            params.instructions or "",
+            None if params.tools is None else session_tools.declarations(params.tools),
+            session_tools.choice(params.tool_choice),
+            params.max_output_tokens,
+        )
+        response_id = self._conversation.create_response(wishes)
+        own = {"metadata": params.metadata, "max_output_tokens": params.max_output_tokens}
+        self._asked[response_id] = {name: value for name, value in own.items() if value is not None}
+        while len(self._asked) > _ASKED_MOST:
+            del self._asked[next(iter(self._asked))]
 
     def _response_fields(self, response_id: str) -> dict[str, Any]:
-        return {
-            "metadata": self._metadata.get(response_id),
-            "max_output_tokens": self._session.max_output_tokens,
-        }
+        fields = {"metadata": None, "max_output_tokens": self._session.max_output_tokens}
+        return fields | self._asked.get(response_id, {})
 
     def _emit(self, message: Outgoing) -> None:
         event_id = f"event_{secrets.token_urlsafe(12)}"

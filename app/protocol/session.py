@@ -161,7 +161,7 @@ class SessionState:
             context=config.kame.context,
             knowledge=config.kame.knowledge or defaults.knowledge,
             speech_control=_speech_control(config.kame.speech_control),
-            tools=session_tools.declarations(config),
+            tools=session_tools.declarations(config.tools),
             tool_choice=session_tools.choice(config.tool_choice) or "auto",
         )
 
@@ -234,7 +234,8 @@ class SessionState:
         if transcription is not None and transcription.language is not None:
             self._check_language(transcription.language, "session.audio.input.transcription.language")
         self._check_language(config.kame.language, "session.kame.language")
-        session_tools.check_tools(config)
+        session_tools.check_tools(config.tools, "session")
+        session_tools.check_choice(config.tool_choice, config.tools, "session")
 
     def _check_language(self, language: str, param: str) -> None:
         offered = self.defaults.languages

@@ -9,20 +9,19 @@ from pydantic import BeforeValidator, Field
 
 from app.protocol.validation import WireModel
 from kame_core.backend.presets import MAX_CONTEXT_CHARS, MAX_KNOWLEDGE_CHARS, PRESETS
-from kame_core.options import Mode
+from kame_core.options import MAX_SAID_CHARS, Mode
 from kame_core.speech_control import MOST_HOLD_MS
 
 MAX_OUTPUT_TOKENS = 4096
 """What `"inf"` means."""
-MAX_SAID_CHARS = 1000
-"""Longest greeting or idle prompt."""
 
 
 def _name_of_voice(value: Any) -> Any:
     return value["id"] if isinstance(value, dict) and set(value) == {"id"} else value
 
 
-def _token_limit(value: Any) -> Any:
+def token_limit(value: Any) -> Any:
+    """What a client wrote as `max_output_tokens`, as a number."""
     return MAX_OUTPUT_TOKENS if value == "inf" else value
 
 
@@ -46,7 +45,7 @@ class AudioFormat(WireModel):
     """How sound is coded on transports that carry it in messages; WebRTC negotiates its own."""
 
     type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"] | None = None
-    rate: Literal[24000] | None = None
+    rate: Literal[8000, 24000] | None = None
 
 
 class NoiseReduction(WireModel):
@@ -181,7 +180,7 @@ class SessionConfig(WireModel):
     model: Annotated[str, Field(max_length=200)]
     instructions: str
     output_modalities: list[Literal["audio", "text"]]
-    max_output_tokens: Annotated[int, Field(ge=1, le=MAX_OUTPUT_TOKENS), BeforeValidator(_token_limit)]
+    max_output_tokens: Annotated[int, Field(ge=1, le=MAX_OUTPUT_TOKENS), BeforeValidator(token_limit)]
     audio: AudioConfig
     kame: KameConfig
     tools: list[Tool] | None = None

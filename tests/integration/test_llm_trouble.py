@@ -93,6 +93,7 @@ async def test_an_answer_that_breaks_off_does_not_end_the_talk(llm: OpenAIServer
         assert (await client.event("kame.trouble", 1.0))["code"].startswith("llm_")
 
 
+@pytest.mark.alone
 async def test_a_flood_of_words_is_bounded_and_can_be_stopped(llm: OpenAIServer, server: str, held_up: HeldUp) -> None:
     llm.behaviour = Behaviour(fault=Fault.FLOOD)
     async with RtcClient() as client:
@@ -109,6 +110,7 @@ async def test_a_flood_of_words_is_bounded_and_can_be_stopped(llm: OpenAIServer,
                 await asyncio.sleep(0.05)
 
 
+@pytest.mark.alone
 async def test_one_callers_trouble_is_not_the_others(llm: OpenAIServer, server: str, held_up: HeldUp) -> None:
     llm.behaviour = Behaviour(fault=Fault.HANG, fault_count=1)
     async with RtcClient() as unlucky, RtcClient() as other:

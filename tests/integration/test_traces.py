@@ -10,6 +10,7 @@ from aiohttp import web
 
 from app.tracing import MOST_WAITING, TraceExporter, parse_headers
 from kame_core.clock import RealClock
+from tests.support.loopback import serving
 from tests.support.rtc_client import RtcClient
 from tests.support.scripted_ear import ScriptedEar
 from tests.support.server import running_server
@@ -39,14 +40,8 @@ async def collector() -> AsyncIterator[Collector]:
     one = Collector()
     app = web.Application()
     app.router.add_post("/v1/traces", one.take)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        one.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with serving(app) as one.url:
         yield one
-    finally:
-        await runner.cleanup()
 
 
 def attributes(span: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from kame_core.audio import SAMPLE_RATE_HZ, silence, to_int16
 from kame_core.speech_api import SpeechApi
+from tests.support.loopback import serving
 from tests.support.speech import say
 
 VOICES = {"marin": "en-us+klatt4", "cedar": "en-us"}
@@ -121,11 +122,6 @@ async def speech_server() -> AsyncIterator[SpeechServer]:
     server = SpeechServer()
     app = web.Application()
     app.router.add_post("/v1/audio/speech", server.speech)
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        server.api = SpeechApi(f"http://127.0.0.1:{runner.addresses[0][1]}/v1", "secret-key")
+    async with serving(app, handler_cancellation=True, shutdown_timeout=0.1) as base_url:
+        server.api = SpeechApi(f"{base_url}/v1", "secret-key")
         yield server
-    finally:
-        await runner.cleanup()

@@ -17,6 +17,7 @@ from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 
 from kame_core.speech_api import SpeechApi
+from tests.support.loopback import serving
 
 _EVENT: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
 _LEAST_COMMIT_SAMPLES = 2400
@@ -285,13 +286,10 @@ async def transcription_server(server: TranscriptionServer) -> AsyncIterator[Tra
     """Run it; `api` says where."""
     app = web.Application()
     app.router.add_get("/v1/realtime", server.realtime)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        server.api = SpeechApi(f"http://127.0.0.1:{runner.addresses[0][1]}/v1", "secret-key")
-        yield server
-    finally:
-        for socket in list(server.sockets):
-            await socket.close()
-        await runner.cleanup()
+    async with serving(app, shutdown_timeout=0.1) as base_url:
+        server.api = SpeechApi(f"{base_url}/v1", "secret-key")
+        try:
+            yield server
+        finally:
+            for socket in list(server.sockets):
+                await socket.close()

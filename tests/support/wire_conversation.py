@@ -10,9 +10,10 @@ from pydantic import TypeAdapter
 from app.protocol.kame_events import KAME_EVENTS
 from kame_core.errors import InvalidRequestError
 from kame_core.events import Role
-from kame_core.options import ConversationOptions
+from kame_core.options import ConversationOptions, ResponseOptions
 from kame_core.transcript import Item, Transcript
 
+_AS_ALWAYS = ResponseOptions()
 _OPENAI: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
 _KAME = {model.model_fields["type"].default: model for model in KAME_EVENTS}
 
@@ -105,8 +106,8 @@ class RecordingConversation:
     def item(self, item_id: str) -> Item | None:
         return self.transcript.get(item_id)
 
-    def create_response(self, instructions: str = "", tool_choice: str = "") -> str:
-        self._called("create_response", instructions, *([tool_choice] if tool_choice else []))
+    def create_response(self, wishes: ResponseOptions = _AS_ALWAYS) -> str:
+        self._called("create_response", wishes)
         if self.active_response is not None:
             raise InvalidRequestError("The agent is speaking.", code="conversation_already_has_active_response")
         self.active_response = "resp_1"

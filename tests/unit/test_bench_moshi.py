@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +24,10 @@ TEXT = "The answer is five, and seven times eight is fifty six."
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoadedCheckpoint]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def reader(tmp_path_factory: pytest.TempPathFactory) -> LoadedCheckpoint:
     folder: Path = tmp_path_factory.mktemp("reader")
     write_reader(folder, "reduced", torch.device("cpu"))
-    yield load_tiny_moshi(folder)
-    torch.set_num_threads(threads)
+    return load_tiny_moshi(folder)
 
 
 def test_the_reader_is_silent_but_for_what_it_reads(reader: LoadedCheckpoint) -> None:

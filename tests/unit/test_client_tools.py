@@ -6,7 +6,7 @@ from kame_core.backend.base import ToolCall, ToolDeclaration
 from kame_core.backend.tools import Toolbox
 from kame_core.errors import InvalidRequestError
 from kame_core.events import FunctionCalled, FunctionOutputAdded, PartialTranscript, ResponseEnded, ResponseStarted
-from kame_core.options import ConversationOptions
+from kame_core.options import ConversationOptions, ResponseOptions
 from tests.support.chat import ScriptedChatModel
 from tests.support.scripted_stt import ScriptedSpeechToText
 from tests.support.speech import say
@@ -136,11 +136,18 @@ def test_tools_can_be_switched_off_and_demanded() -> None:
             (["look", "weather"], "required"),
         ]
 
-        studio.conversation.create_response(tool_choice="none")
+        studio.conversation.create_response(ResponseOptions(tool_choice="none"))
         await answered(studio, 4)
         assert offered(chat.calls[-1].request) == []
-        await type_and_ask(studio)
+        studio.conversation.add_text(QUESTION, "user")
+        own = ToolDeclaration("book", "Books a seat.", SCHEMA)
+        studio.conversation.create_response(ResponseOptions(tools=(own,), tool_choice="book"))
         await answered(studio, 5)
+        assert offered(chat.calls[-1].request) == ["look", "book"]
+        assert chat.calls[-1].request.tool_choice == "book"
+        await type_and_ask(studio)
+        await answered(studio, 6)
+        assert offered(chat.calls[-1].request) == ["look", "weather"]
         assert chat.calls[-1].request.tool_choice == "required", "that was for one response"
 
     box = Toolbox()

@@ -14,7 +14,7 @@ from kame_core.events import (
     UserTurnCommitted,
     UserTurnDropped,
 )
-from kame_core.options import ConversationOptions, Mode, TurnDetection
+from kame_core.options import ConversationOptions, Mode, ResponseOptions, TurnDetection
 from tests.support.chat import Answer, ScriptedChatModel
 from tests.support.scenes import LONG, QUESTION, about, at_rest, spoken_text
 from tests.support.scripted_stt import ScriptedSpeechToText
@@ -232,10 +232,22 @@ def test_instructions_for_one_response_leave_the_question_in_the_dialogue() -> N
 
     async def scene(studio: Studio) -> None:
         studio.conversation.add_text("what is two plus three", "user")
-        studio.conversation.create_response("answer in french")
+        studio.conversation.create_response(ResponseOptions("answer in french", max_output_tokens=9))
         await studio.listen_until(ResponseEnded)
-        contents = [message.content for message in chat.calls[0].request.messages]
-        assert any("two plus three" in content for content in contents)
-        assert contents[-1].endswith("answer in french")
+        system, *_, question = chat.calls[0].request.messages
+        assert question.content == "what is two plus three"
+        assert "answer in french" in system.content
+        assert "Talk like a pirate." not in system.content, "they stand in the place of the session's own"
+        assert chat.calls[0].request.max_tokens == 9
 
-    in_studio(scene, chat=chat)
+        studio.conversation.create_response(ResponseOptions("say goodbye"))
+        await studio.listen_until(ResponseEnded, count=2)
+        assert chat.calls[1].request.messages[-1].content == "say goodbye", "nothing of the user's waits for an answer"
+
+        studio.conversation.add_text("and plus one", "user")
+        studio.conversation.create_response()
+        await studio.listen_until(ResponseEnded, count=3)
+        assert "Talk like a pirate." in chat.calls[2].request.messages[0].content, "that was for one response"
+        assert chat.calls[2].request.max_tokens == ConversationOptions().max_output_tokens
+
+    in_studio(scene, chat=chat, options=ConversationOptions(instructions="Talk like a pirate."))

@@ -82,10 +82,13 @@ def test_two_conversations_share_nothing() -> None:
 
 def test_long_silence_costs_nothing_and_stays_silent() -> None:
     async def scene(studio: Studio) -> None:
-        await studio.listen(120.0)
+        await studio.listen(30.0)
         assert studio.events == []
         assert not np.any(np.concatenate(studio.heard))
-        await studio.say(silence(100))
+        studio.detach()
+        await studio.clock.sleep_until(studio.clock.now() + 570)  # ten minutes in all, nothing sent and nothing read
+        assert studio._listener.waiting() == []
+        assert studio.conversation.playout.depth_samples <= SAMPLE_RATE_HZ
 
     in_studio(scene)
 
@@ -130,7 +133,7 @@ def test_a_fault_of_its_slot_ends_that_conversation_only() -> None:
         other = Studio(await studio.registry.open(ConversationOptions()), studio.registry, studio.clock)
         frontend = studio.registry.engines.frontend
         assert isinstance(frontend, LocalHost)
-        studio.conversation._lease._deliver(  # type: ignore[attr-defined]
+        studio.conversation._seats.lease._deliver(  # type: ignore[attr-defined]
             SlotOutput(0, silence(FRAME_SAMPLES), fault=FrontendError("It broke.", code="slot_broke"))
         )
         await asyncio.gather(studio.listen(0.5), other.listen(0.5))

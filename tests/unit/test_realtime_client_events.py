@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from app.protocol.client_events import CLIENT_EVENTS
 from app.protocol.kame_events import EngineEvent, EnginePart
 from kame_core import events
-from kame_core.options import Mode, TurnDetection
+from kame_core.backend.base import ToolDeclaration
+from kame_core.options import Mode, ResponseOptions, TurnDetection
 from tests.support.codec_call import Call, message
 from tests.support.wire_conversation import check_server_event
 
@@ -108,7 +109,7 @@ def test_refused_options_leave_the_session_as_it_was(call: Call) -> None:
         ),
         ({"audio": {"output": {"speed": 9}}}, "session.audio.output.speed", "invalid_value"),
         ({"audio": {"output": {"voice": 7}}}, "session.audio.output.voice", "invalid_type"),
-        ({"audio": {"input": {"format": {"rate": 8000}}}}, "session.audio.input.format.rate", "invalid_value"),
+        ({"audio": {"input": {"format": {"rate": 16000}}}}, "session.audio.input.format.rate", "invalid_value"),
         ({"max_output_tokens": 0}, "session.max_output_tokens", "invalid_value"),
         ({"max_output_tokens": True}, "session.max_output_tokens", "invalid_type"),
         ({"output_modalities": ["text"]}, "session.output_modalities", "invalid_value"),
@@ -150,7 +151,7 @@ def test_bad_session_values_name_the_parameter(call: Call, session: dict[str, An
 
 def test_response_create_carries_its_metadata_to_the_end(call: Call) -> None:
     assert call.send(type="response.create", response={"instructions": "Greet.", "metadata": {"topic": "a"}}) == []
-    assert call.conversation.calls == [("create_response", "Greet.")]
+    assert call.conversation.calls == [("create_response", ResponseOptions("Greet."))]
     call.codec.handle_event(events.ResponseStarted(0, "resp_1", "item_a", None))
     call.codec.handle_event(events.ResponseEnded(9, "resp_1", "item_a", "completed", "", "", "", 0, 0))
     metadata = [m["response"]["metadata"] for m in call.client.take() if "response" in m]
@@ -161,9 +162,24 @@ def test_a_response_may_choose_its_tool(call: Call) -> None:
     tools = [{"type": "function", "name": "weather"}]
     call.send(type="session.update", session={"tools": tools})
     call.send(type="response.create", response={"tool_choice": {"type": "function", "name": "weather"}})
-    assert call.conversation.calls[-1] == ("create_response", "", "weather")
+    assert call.conversation.calls[-1] == ("create_response", ResponseOptions(tool_choice="weather"))
     error = call.refused(type="response.create", response={"tool_choice": {"type": "function", "name": "other"}})
     assert error["param"] == "response.tool_choice.name"
+
+
+def test_a_response_may_bring_tools_of_its_own_and_a_limit(call: Call) -> None:
+    call.send(type="session.update", session={"tools": [{"type": "function", "name": "weather"}]})
+    tools = [{"type": "function", "name": "book", "description": "Books.", "parameters": {"type": "object"}}]
+    choice = {"type": "function", "name": "book"}
+    asked = {"tools": tools, "tool_choice": choice, "max_output_tokens": 50}
+    assert call.send(type="response.create", response=asked) == []
+    declared = (ToolDeclaration("book", "Books.", {"type": "object"}),)
+    wishes = ResponseOptions(tools=declared, tool_choice="book", max_output_tokens=50)
+    assert call.conversation.calls[-1] == ("create_response", wishes)
+    call.codec.handle_event(events.ResponseStarted(0, "resp_1", "item_a", None))
+    assert [m["response"]["max_output_tokens"] for m in call.client.take() if "response" in m] == [50]
+    of_the_session = {"tools": [], "tool_choice": {"type": "function", "name": "weather"}}
+    assert call.refused(type="response.create", response=of_the_session)["param"] == "response.tool_choice.name"
 
 
 def test_second_response_is_refused_with_a_link(call: Call) -> None:
@@ -182,6 +198,11 @@ def test_second_response_is_refused_with_a_link(call: Call) -> None:
         ({"instructions": []}, "response.instructions"),
         ({"tool_choice": "maybe"}, "response.tool_choice"),
         ({"tool_choice": {"type": "mcp"}}, "response.tool_choice.type"),
+        ({"tools": [{"type": "function"}]}, "response.tools[0].name"),
+        ({"tools": [{"type": "mcp", "server_label": "x"}]}, "response.tools"),
+        ({"max_output_tokens": 0}, "response.max_output_tokens"),
+        ({"audio": {"output": {"voice": "anna"}}}, "response.audio"),
+        ({"prompt": {"id": "p"}}, "response.prompt"),
         ("now", "response"),
     ],
 )

@@ -143,6 +143,26 @@ def test_typed_question_and_cancel() -> None:
     in_studio(scene, chat=ScriptedChatModel(Answer(long_answer, first_token_delay_s=0.3)))
 
 
+def test_clearing_the_voice_alone_ends_the_response() -> None:
+    async def scene(studio: Studio) -> None:
+        wire = Wire(studio)
+        wire.send(type="response.create", response={"instructions": "Count to a hundred."})
+        await studio.listen_until(ResponseText, count=3)
+        wire.send(type="output_audio_buffer.clear")
+        await studio.listen(0.2)
+        messages = wire.read()
+        check_pairs(messages)
+        (done,) = of(messages, "response.done")
+        assert done["response"]["status_details"] == {"type": "cancelled", "reason": "client_cancelled"}
+        assert kinds(messages, "output_audio_buffer") == ["output_audio_buffer.started", "output_audio_buffer.cleared"]
+        before = len(studio.heard)
+        await studio.listen(3.0)
+        assert max(float(abs(piece).max()) for piece in studio.heard[before:]) == 0.0
+        assert of(wire.read(), "response.created") == []
+
+    in_studio(scene, chat=ScriptedChatModel(Answer("One, two, three, four, five, six, seven, eight, nine, ten.")))
+
+
 def test_user_who_goes_on_after_the_opener() -> None:
     async def scene(studio: Studio) -> None:
         wire = Wire(studio)

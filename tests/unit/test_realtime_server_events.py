@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 
-from app.protocol.outbound import STATELESS
 from app.protocol.realtime import RealtimeCodec
 from app.protocol.session import SessionDefaults, SessionState
+from app.protocol.stateless import STATELESS
 from kame_core import events
-from kame_core.errors import ChatModelError, FrontendError, SpeechToTextError
+from kame_core.errors import CapacityError, ChatModelError, FrontendError, SpeechToTextError
 from kame_core.frontend.base import SpeechOrigin
 from kame_core.options import Mode
 from tests.support.wire_conversation import Client, RecordingConversation
@@ -98,6 +98,13 @@ def test_transcription_deltas_never_contradict_each_other(codec: RealtimeCodec, 
     assert [m["delta"] for m in messages if m["type"].endswith("delta")] == ["wreck a nice"]
     assert [m["text"] for m in messages if m["type"] == "kame.partial_transcript"] == texts
     assert messages[-1]["transcript"] == "recognise speech now"
+
+
+def test_a_recognised_language_is_told_behind_the_words(codec: RealtimeCodec, client: Client) -> None:
+    tell(codec, events.FinalTranscript(9, "item_u", "guten tag", 1.0, "de"))
+    words, language = client.take()[-2:]
+    assert (words["type"], words["transcript"]) == (f"{TRANSCRIPTION}.completed", "guten tag")
+    assert (language["type"], language["item_id"], language["language"]) == ("kame.turn.language", "item_u", "de")
 
 
 def test_null_previous_item_is_sent_for_the_very_first_item_only(codec: RealtimeCodec, client: Client) -> None:
@@ -401,6 +408,16 @@ def test_fatal_trouble_reaches_foreign_clients_too(codec: RealtimeCodec, client:
     assert error["error"]["code"] == "frontend_failed"
 
 
+def test_a_refused_mode_is_an_error_and_the_session_is_what_it_was(codec: RealtimeCodec, client: Client) -> None:
+    codec.handle_text('{"type": "session.update", "session": {"kame": {"mode": "cascaded"}}}')
+    assert client.take()[-1]["session"]["kame"]["mode"] == "cascaded"
+    full = CapacityError("All places are taken. Try again in a moment.", code="mode_unavailable")
+    tell(codec, events.ModeRefused(1, "direct", full))
+    error, updated = client.take()
+    assert (error["type"], error["error"]["code"]) == ("error", "mode_unavailable")
+    assert (updated["type"], updated["session"]["kame"]["mode"]) == ("session.updated", "direct")
+
+
 def test_every_event_of_a_conversation_is_told_somehow(codec: RealtimeCodec, client: Client) -> None:
     told = {type(fact) for fact, _ in FACTS} | {
         events.SpeechStarted,
@@ -418,6 +435,7 @@ def test_every_event_of_a_conversation_is_told_somehow(codec: RealtimeCodec, cli
         events.ItemAdded,
         events.FunctionCalled,
         events.FunctionOutputAdded,
+        events.ModeRefused,
     }
     known = {kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, events.Event)}
     assert told == known - {events.Event}, "a new event needs a translation and a test"

@@ -297,12 +297,12 @@ class Failing:
     def __init__(self, tts: EspeakTextToSpeech) -> None:
         self._tts = tts
 
-    async def speak(self, text: str, voice: str = "") -> AsyncGenerator[SpeechChunk, None]:
+    async def speak(self, text: str, voice: str = "", language: str = "") -> AsyncGenerator[SpeechChunk, None]:
         if "boom" in text:
             raise TextToSpeechError("The voice failed on purpose.")
         if "bug" in text:
             raise ValueError(text)
-        async for chunk in self._tts.speak(text, voice):
+        async for chunk in self._tts.speak(text, voice, language):
             yield chunk
 
     async def aclose(self) -> None:

@@ -1,4 +1,5 @@
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -9,7 +10,8 @@ import pytest
 from kame_core.errors import UnavailableError
 from kame_core.stt import question_model as module
 from kame_core.stt.question_model import ModelFiles, acoustic_model_folder, question_model
-from kame_core.stt.questions import PRONUNCIATIONS, number_words, question_templates, spoken
+from kame_core.stt.question_slots import PRONUNCIATIONS, number_words, spoken
+from kame_core.stt.questions import question_templates
 from tests.support.spoken_questions import FORESEEN
 
 
@@ -158,6 +160,23 @@ def test_where_the_home_cannot_be_written_the_temporary_folder_serves(
     files = question_model()
     assert files.language_model.is_relative_to(temporary)
     assert files.language_model.parent.stat().st_mode & 0o077 == 0
+
+
+def test_on_a_read_only_file_system_what_lies_at_home_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError("no usable temporary directory")
+
+    made = question_model()
+    shutil.copytree(made.language_model.parent, tmp_path / ".cache" / module._FOLDER)
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    monkeypatch.setattr(module, "_build", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    assert question_model().language_model.is_relative_to(tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    monkeypatch.setattr(Path, "home", lambda: Path("/dev/null"))
+    with pytest.raises(UnavailableError, match="cache folder"):
+        question_model()
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="users are told apart on POSIX only")

@@ -1,6 +1,5 @@
 """The trained checkpoint in tests/assets/tiny_kame says its oracle, and nothing else: from files to sound."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,14 +17,6 @@ from kame_core.frontend.moshi.tokenizer import TextStream
 from kame_core.oracle_cursors import OracleCursor
 
 FOLDER = Path(__file__).parents[1] / "assets" / "tiny_kame"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

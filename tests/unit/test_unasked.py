@@ -89,7 +89,12 @@ def test_the_agent_greets_first_and_then_answers(mode: Mode) -> None:
     )
 
 
-def test_a_greeting_can_be_interrupted() -> None:
+@pytest.mark.parametrize(
+    "options",
+    [ConversationOptions(greeting=GREETING * 3), ConversationOptions(idle_prompt=GREETING * 3, idle_after_s=2.0)],
+    ids=["greeting", "idle prompt"],
+)
+def test_what_is_said_unasked_can_be_interrupted(options: ConversationOptions) -> None:
     async def scene(studio: Studio) -> None:
         await studio.listen_until(ResponseText, count=2)
         await studio.say(say("stop where is the map of france"))
@@ -101,7 +106,7 @@ def test_a_greeting_can_be_interrupted() -> None:
     in_studio(
         scene,
         stt=ScriptedSpeechToText("stop where is the map of france", word_s=0.25),
-        options=ConversationOptions(greeting=GREETING * 3),
+        options=options,
     )
 
 

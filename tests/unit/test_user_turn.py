@@ -18,6 +18,7 @@ class Notes:
 
     log: list[str] = field(default_factory=list)
     finals: list[str] = field(default_factory=list)
+    languages: list[str] = field(default_factory=list)
 
     def turn_began(self) -> None:
         self.log.append("began")
@@ -34,9 +35,10 @@ class Notes:
     def turn_ended(self, speech_end_ms: int) -> None:
         self.log.append("ended")
 
-    def turn_final(self, item_id: str, text: str, speech_end_ms: int) -> None:
+    def turn_final(self, item_id: str, text: str, speech_end_ms: int, language: str) -> None:
         self.log.append("final")
         self.finals.append(text)
+        self.languages.append(language)
 
     def turn_dropped(self, item_id: str) -> None:
         self.log.append("dropped")
@@ -106,6 +108,38 @@ async def test_a_recogniser_that_never_settles_does_not_hold_the_turn() -> None:
     side.read("what is two plus three")
     side.hush(2600)
     assert side.notes.finals == ["what is two plus three"]
+
+
+async def test_what_a_crash_leaves_of_the_words_before_it() -> None:
+    side = Side()
+    crash = SpeechToTextError("It crashed.")
+    side.speak(960)
+    side.read("what is")
+    side.user.reading(RecognizerUpdate(0, "what is", fault=crash))  # its sound will be read again
+    assert side.user.text == "what is"
+    side.read("what is two")
+    side.user.reading(RecognizerUpdate(0, "", fault=crash))  # its sound is gone
+    assert side.user.text == "what is two"
+    side.read("plus")
+    assert side.user.text == "what is two plus"
+    side.hush(2000)
+    side.read("plus three", settled=True)
+    assert side.notes.finals == ["what is two plus three"]
+    side.speak(320)
+    side.read("and four", utterance=1)
+    assert side.user.text == "and four"
+
+
+async def test_a_turn_has_the_language_that_was_recognised_last() -> None:
+    side = Side()
+    side.speak(960)
+    side.user.reading(RecognizerUpdate(0, "wo", language="nl"))
+    side.user.reading(RecognizerUpdate(0, "wo ist", language="de"))
+    assert side.user.language == "de"
+    side.hush(1200)
+    side.read("wo ist der bahnhof", settled=True)
+    assert side.notes.languages == ["de"]
+    assert side.user.language == ""
 
 
 async def test_readings_of_an_utterance_that_is_over_are_ignored() -> None:
