@@ -93,6 +93,8 @@ class Answering:
         self._oracle = OracleStream(now_ms)
         self._planner: Planner | None = None
         self._candidates: dict[str, _Candidate] = {}
+        self._said_before = ("", "")
+        """An item of the agent that was being said when the turn began, and its words until then."""
         self._asked_item_id: str | None = None
         self._heard_language = ""
         self._places: dict[str, str | None] = {}  # of candidates for whole turns: the item behind which they come
@@ -134,6 +136,8 @@ class Answering:
         """A new turn of the user: nothing of an earlier one is asked or read any more."""
         self.stop()
         self._heard_language = ""
+        response = self._agent.response  # a front end that takes turns itself may go on with it
+        self._said_before = ("", "") if response is None else (response.item_id, response.generated)
         self._candidates.clear()
         if self._planner is not None:
             self._planner.new_turn()
@@ -299,6 +303,10 @@ class Answering:
         """What the back end is told beside the user's words."""
         options = self._options()
         response = self._agent.response
+        spoken, begun = "" if response is None else response.generated, ("", "")
+        if response is not None and response.item_id == self._said_before[0]:
+            begun = self._said_before
+            spoken = spoken.removeprefix(begun[1])
         asked = self._transcript.get(self._asked_item_id or "") if self._active else None
         return PromptContext(
             instructions=options.instructions,
@@ -309,9 +317,9 @@ class Answering:
             context=options.context,
             knowledge=options.knowledge,
             style=self._traits.oracle_style,
-            history=self._transcript.history(without=None if asked is None else asked.id),
+            history=self._transcript.history(without=None if asked is None else asked.id, begun=begun),
             tools_used=() if asked is None else asked.tools,
-            spoken_this_turn=response.generated.strip() if response is not None else "",
+            spoken_this_turn=spoken.strip(),
             max_tokens=options.max_output_tokens,
         )
 

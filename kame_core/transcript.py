@@ -132,8 +132,13 @@ class Transcript:
         """All items in order."""
         return tuple(self._items.values())
 
-    def history(self, *, without: str | None = None) -> tuple[ChatMessage, ...]:
-        """The dialogue as heard, as chat messages; silent items are left out. Every call is followed by its result."""
+    def history(self, *, without: str | None = None, begun: tuple[str, str] = ("", "")) -> tuple[ChatMessage, ...]:
+        """The dialogue as heard, as chat messages; silent items are left out. Every call is followed by its result.
+
+        Args:
+            without: an item that is left out.
+            begun: an item that is still being said, and its words so far.
+        """
         results = {item.call_id: item.text for item in self._items.values() if item.kind == "function_call_output"}
         messages: list[ChatMessage] = []
         for item in self._items.values():
@@ -144,8 +149,9 @@ class Transcript:
                 messages.append(ChatMessage("assistant", "", (call,)))
                 messages.append(ChatMessage("tool", results.get(item.call_id, NO_RESULT), call_id=item.call_id))
                 continue
-            if item.text.strip():
-                messages.append(ChatMessage(item.role, item.text.strip()))
+            text = (begun[1] if item.id == begun[0] else item.text).strip()
+            if text:
+                messages.append(ChatMessage(item.role, text))
             messages += item.tools
         return tuple(messages)
 

@@ -67,9 +67,11 @@ class _Process:
             async with asyncio.timeout(_START_DEADLINE_S):
                 greeting = await self.read()
         except TimeoutError:
-            raise _no_start() from None
+            raise _no_start(
+                f"was not ready within {_START_DEADLINE_S:.0f} s. The machine is too busy or too slow: try again later"
+            ) from None
         if greeting is None:
-            raise _no_start()
+            raise _no_start("did not start. Install again with: pip install -r requirements.txt")
         self._listens = True
 
     @property
@@ -121,11 +123,8 @@ def _python_path() -> list[str]:
     return [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
 
 
-def _no_start() -> SpeechToTextError:
-    return SpeechToTextError(
-        "The speech recogniser did not start. Install again with: pip install -r requirements.txt",
-        code="stt_not_started",
-    )
+def _no_start(what: str) -> SpeechToTextError:
+    return SpeechToTextError(f"The speech recogniser {what}.", code="stt_not_started")
 
 
 class PocketsphinxRecognizer:

@@ -125,8 +125,9 @@ class WordTimer:
         self._carry = sound[frames * _FRAME_SAMPLES :]
         if last and pcm.size:
             left = len(self._spans) - self._next
+            first = marks[-1].start_samples if marks else begin
             for number in range(left):
-                self._mark(begin + pcm.size * number // left, marks)
+                self._mark(first + (begin + pcm.size - first) * number // left, marks)
         return tuple(marks)
 
     def _frame(self, level: float, earliest: int, marks: list[WordMark]) -> None:

@@ -196,7 +196,10 @@ def test_words_over_the_answer_take_its_place(engine: MoshiEngine) -> None:
         while not text_of(studio.events).endswith("Paris."):
             await studio.listen(0.2)
         assert not text_of(studio.events).startswith(f" {LONG}")
-        assert chat.calls[-1].text.splitlines()[-1] == "what is the capital of france"
+        asked = chat.calls[-1].request.messages
+        assert asked[-1].content.splitlines()[0] == "what is the capital of france"
+        assert [message.role for message in asked[-3:]] == ["user", "assistant", "user"]
+        assert LONG.startswith(asked[-2].content)  # as far as it had been said: the model went on with it meanwhile
 
     LONG = "Five, and that is so in all of the lands, and it was so in the best of times, as it is now."  # noqa: N806
     chat = ScriptedChatModel(lambda request: Answer("Paris." if "capital" in request.messages[-1].content else LONG))
