@@ -65,9 +65,7 @@ CODES = {
 
 
 @pytest.mark.parametrize("fault", CODES)
-async def test_a_failing_llm_is_named_and_the_voice_answers_alone(
-    llm: OpenAIServer, server: str, held_up: HeldUp, fault: Fault
-) -> None:
+async def test_a_failing_llm_is_named_and_the_voice_answers_alone(llm: OpenAIServer, server: str, fault: Fault) -> None:
     llm.behaviour = Behaviour(fault=fault)
     async with RtcClient() as client:
         await client.connect_http(server)
@@ -80,6 +78,17 @@ async def test_a_failing_llm_is_named_and_the_voice_answers_alone(
         assert done["response"]["status"] == "completed"
         origins = {event["origin"] for _, event in client.events if event["type"] == "kame.spoken"}
         assert "own" in origins
+
+
+@pytest.mark.alone
+async def test_no_sound_is_missing_while_an_llm_fails(llm: OpenAIServer, server: str, held_up: HeldUp) -> None:
+    async with RtcClient() as client:
+        await client.connect_http(server)
+        for fault in (Fault.UNAUTHORIZED, Fault.DROP, Fault.GARBAGE_EVENT):
+            llm.behaviour = Behaviour(fault=fault)
+            seen = len(client.events)
+            type_and_ask(client, "what is the capital of france")
+            await client.event("response.done", 20.0, after=seen)
         nothing_missing(client, held_up)
 
 
