@@ -31,7 +31,7 @@ ifdef TESTS
 	$(PY) -m pytest $(TESTS)
 else
 	$(PY) -m pytest tests/unit -n 2 --dist worksteal
-	$(PY) -m pytest tests/integration -m "not alone" -n 2 --dist loadfile  # calls in real time mostly wait
+	$(PY) -m pytest tests/integration -m "not alone" -n 3 --dist loadfile  # calls in real time mostly wait
 	$(PY) -m pytest tests/browser -m "not alone"
 	$(PY) -m pytest tests/integration tests/browser -m alone  # they measure time: with nothing beside them
 endif

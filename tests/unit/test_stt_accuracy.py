@@ -20,13 +20,13 @@ def decoder() -> SphinxDecoder:
 @pytest.mark.timeout(300)
 def test_questions_of_somebody_who_has_not_seen_the_templates(decoder: SphinxDecoder) -> None:
     templates = question_templates(lambda word: True)
-    results = [read(decoder, spoken) for spoken in synthetic(HELD_OUT, [PLAIN, DEFAULT])]
-    unforeseen = [
-        result for result in results if not any(template.accepts(result.spoken.text.split()) for template in templates)
-    ]
-    assert len(unforeseen) >= len(results) / 4
-    assert error_rate(unforeseen) <= 0.18, "ways to ask that no template makes"
-    assert error_rate(results) <= 0.12
+    unforeseen = {text for text in HELD_OUT if not any(template.accepts(text.split()) for template in templates)}
+    assert len(unforeseen) >= len(HELD_OUT) / 4
+    plain = [read(decoder, spoken) for spoken in synthetic(HELD_OUT, [PLAIN])]
+    assert error_rate(plain) <= 0.12
+    hard = [result for result in plain if result.spoken.text in unforeseen]
+    hard += [read(decoder, spoken) for spoken in synthetic(sorted(unforeseen), [DEFAULT])]
+    assert error_rate(hard) <= 0.18, "ways to ask that no template makes"
 
 
 def test_questions_as_people_put_them(decoder: SphinxDecoder) -> None:
