@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # these bring in onnxruntime, openai, ctranslate2: imported o
     from kame_core.engines import Engines
     from kame_core.frontend.base import FrontendHost
     from kame_core.tts.base import TextToSpeech
+    from kame_core.wording import EnglishWording
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -243,6 +244,7 @@ class EngineRoom:
                     self._guard("stt", loaders.load_stt(self), MODEL_DEADLINE_S if fetched else LOAD_DEADLINE_S)
                 )
                 chat = tasks.create_task(self._guard("llm", loaders.load_llm(self)))
+                wording = tasks.create_task(self._load_wording())
             await self.import_modules("kame_core.registry", "app.protocol.realtime")  # a call needs them at once
             host, ears, brain = frontend.result(), hearing.result(), chat.result()
             if host is not None and ears is not None and brain is not None:
@@ -261,12 +263,25 @@ class EngineRoom:
                 )
                 if self.tools is not None:
                     self.engines.tools = self.tools
+                if (ending := wording.result()) is not None:
+                    self.engines.ending = ending
         finally:
             if not voice.done():
                 voice.cancel()
             self._settled.set()
         if self.engines is not None:
             await self._improve(self.engines)
+
+    async def _load_wording(self) -> "EnglishWording | None":
+        """What reads the ends of sentences; before there are calls, which would stop while its model is read."""
+        try:
+            await self.import_modules("kame_core.wording")
+            from kame_core.wording import EnglishWording
+
+            return await self.work(EnglishWording)
+        except KameError as error:
+            log.info("turns end by word lists alone: %s", error.user_message)
+            return None
 
     async def _load_voice(self, loaders: Loaders, voice: "asyncio.Future[TextToSpeech | None]") -> None:
         """The voice, which the front end waits for."""
@@ -305,13 +320,6 @@ class EngineRoom:
 
     async def _improve(self, engines: "Engines") -> None:
         """Exchange a part for a better one while calls are served; new calls take it."""
-        try:
-            await self.import_modules("kame_core.wording")
-            from kame_core.wording import EnglishWording
-
-            engines.ending = await self.work(EnglishWording)
-        except KameError as error:
-            log.info("turns end by word lists alone: %s", error.user_message)
         try:
             await self._loaders.improve_stt(self, engines)
         except KameError as error:

@@ -17,6 +17,8 @@ class Paused:
     speech_end_ms: int
     opener: bool
     """There was enough speech to answer with an opener."""
+    known: bool = False
+    """... also where an answer is known: its words do not sound finished, so that it may answer only half of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ class TurnTaking:
             self._begin_turn()
             self._hush()
 
-    def turn_paused(self, speech_end_ms: int, *, opener: bool) -> None:
+    def turn_paused(self, speech_end_ms: int, *, opener: bool, known: bool) -> None:
         """Perhaps the end: an opener may come."""
         self._timeline = TurnTimeline(speech_end_ms)
         self._timeline.stamp("pause", self.now_ms())
@@ -131,7 +131,7 @@ class TurnTaking:
         if self._user.text and not self._user.turns.echoing and not self._user.turns.listens_only:
             self._answering.heard(self._user.text, settled=True, language=self._user.language)
         if opener:
-            self.opener_due(known=False)
+            self.opener_due(known=known)
 
     def opener_due(self, *, known: bool) -> None:
         """The pause goes on: now an opener may come; `known`: also where the answer is known."""

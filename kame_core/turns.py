@@ -36,8 +36,8 @@ class Endpointing:
 
     pause_ms: int = 160
     """A pause this long may be the end: the transcript is settled, an opener may come."""
-    hesitation_ms: int = 240
-    """Who goes on after so long a pause hesitates; shorter ones lie within words, before plosives."""
+    hesitation_ms: int = 320
+    """Who goes on after so long a pause hesitates; shorter ones lie within words, before plosives ("what time")."""
     late_opener_ms: int = 360
     """The opener comes so late where the speaker went on over one in this turn: he hesitates; and where an answer is
     known, which finished words would have brought by now."""
@@ -260,7 +260,7 @@ class Turns:
             opener = self._opener_fits() and not wordless
             self._opener_pending = True
             self._opener_given = opener
-            decisions.append(Paused(now_ms - silence_ms, opener))
+            decisions.append(Paused(now_ms - silence_ms, opener, known=self._ending is not Ending.FINISHED))
         if self._phase is Phase.PAUSE:
             self._paused_ms = silence_ms
             decisions += self._late_opener(silence_ms)
@@ -281,15 +281,17 @@ class Turns:
         due_ms = times.late_opener_ms
         if not self._settled:
             due_ms = times.unsettled_opener_ms
-        elif self._sounds_open():
+        elif self._ending is Ending.OPEN:
             due_ms = times.open_opener_ms
+        elif self._ending is Ending.UNKNOWN and not self._resumptions:
+            due_ms = 0  # the pause that ends such a turn is long: what is known would wait for it
         nothing = not words_of(self._text) or is_backchannel(self._text) or self.echoing
         if not self._opener_pending or nothing:
             return []
         if silence_ms >= due_ms:
             self._opener_pending = False
             return [OpenerDue()]
-        if self._settled and not (self._opener_given or self._resumptions or self._sounds_open()):
+        if self._settled and not (self._opener_given or self._resumptions or self._ending is Ending.OPEN):
             self._opener_given = True
             return [OpenerDue(known=False)]
         return []
@@ -314,8 +316,9 @@ class Turns:
         nothing = self._settled and not words_of(self._text)
         return self.listens_only or (nothing and self._cut_short and self._by_sound)
 
-    def _sounds_open(self) -> bool:
-        return self._endpointer.ending(self._text, self._turn_end) is Ending.OPEN
+    @property
+    def _ending(self) -> Ending:
+        return self._endpointer.ending(self._text, self._turn_end)
 
     def _endpoint_ms(self) -> int:
         """The pause that ends this turn, given what was understood of it."""

@@ -44,7 +44,7 @@ class TurnListener(Protocol):
     def turn_began(self) -> None:
         """The user speaks a new turn."""
 
-    def turn_paused(self, speech_end_ms: int, *, opener: bool) -> None:
+    def turn_paused(self, speech_end_ms: int, *, opener: bool, known: bool) -> None:
         """A pause, perhaps the end of the turn."""
 
     def opener_due(self, *, known: bool) -> None:
@@ -194,10 +194,10 @@ class UserTurn:
         match decision:
             case SpeechBegan(onset_ms):
                 self._speak(onset_ms)
-            case Paused(speech_end_ms, opener):
+            case Paused(speech_end_ms, opener, known):
                 self._settled = False
                 self._recognizer.flush()
-                self._listener.turn_paused(speech_end_ms, opener=opener)
+                self._listener.turn_paused(speech_end_ms, opener=opener, known=known)
             case OpenerDue(known):
                 self._listener.opener_due(known=known)
             case Resumed():

@@ -67,9 +67,9 @@ def test_long_sound_without_words_is_dropped_once_the_transcript_is_settled() ->
 def test_going_on_after_a_pause_is_the_same_turn() -> None:
     talk = scene()
     talk.speak(960)
-    talk.hush(256)
+    talk.hush(352)
     talk.speak(640)
-    talk.hush(256)
+    talk.hush(352)
     talk.read("what is two plus three", settled=True)
     talk.hush(640)
     assert talk.kinds() == [SpeechBegan, Paused, Resumed, Paused, OpenerDue, TurnEnded]
@@ -119,7 +119,7 @@ def going_on() -> Scene:
     talk = scene()
     talk.speak(960)
     talk.read("tell me")
-    talk.hush(256)
+    talk.hush(352)
     talk.speak(640)
     talk.log.clear()
     return talk
@@ -190,7 +190,7 @@ def test_who_went_on_over_an_opener_gets_the_next_one_later() -> None:
     talk = scene()
     talk.speak(960)
     talk.read("i want a table for two")
-    talk.hush(256)
+    talk.hush(352)
     assert paused(talk).opener
     talk.speak(320)
     talk.read("i want a table for two and a chair")
@@ -245,7 +245,7 @@ def test_an_opinion_counts_for_its_own_pause_only() -> None:
     talk = scene()
     talk.speak(960)
     talk._note(talk.turns.transcript(talk.now_ms, "the weather was nice", settled=False, turn_end=0.05))
-    talk.hush(256)
+    talk.hush(352)
     talk.speak(320)
     talk.read("the weather was nice yesterday", settled=True)
     talk.hush(1500)

@@ -23,7 +23,7 @@ class Notes:
     def turn_began(self) -> None:
         self.log.append("began")
 
-    def turn_paused(self, speech_end_ms: int, *, opener: bool) -> None:
+    def turn_paused(self, speech_end_ms: int, *, opener: bool, known: bool) -> None:
         self.log.append("paused")
 
     def opener_due(self, *, known: bool) -> None:
