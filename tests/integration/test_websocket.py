@@ -1,12 +1,10 @@
 """Calls over a WebSocket through the real server: what is said and heard."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import numpy as np
-import pytest
 
 from kame_core.audio import SAMPLE_RATE_HZ, Samples, level_dbfs, silence
 from tests.support.scripted_ear import ScriptedEar
@@ -16,18 +14,6 @@ from tests.support.speech import say
 from tests.support.understanding import understood
 from tests.support.wire_conversation import check_server_event
 from tests.support.ws_client import WsClient, append_of, bearer, conversations_end, secret
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[RunningServer]:
-    async with running_server(loaders=ScriptedEar(), max_grace_s=20) as running:
-        yield running
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
 
 
 async def test_a_question_is_heard_and_answered_aloud() -> None:

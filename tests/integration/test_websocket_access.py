@@ -1,11 +1,9 @@
 """Who may call over a WebSocket, and what those are told who may not."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
-import pytest
 
 from tests.support.rtc_client import RtcClient
 from tests.support.scripted_ear import ScriptedEar
@@ -13,18 +11,6 @@ from tests.support.server import RunningServer, running_server
 from tests.support.ws_client import PATH, UPGRADE, WsClient, bearer, refused, secret
 
 KEY = "a server key of some length"
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[RunningServer]:
-    async with running_server(loaders=ScriptedEar(), max_grace_s=20) as running:
-        yield running
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
 
 
 async def test_keys_are_taken_from_the_header_and_from_subprotocols(http: aiohttp.ClientSession) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import threading
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -13,18 +12,6 @@ from tests.support.rtc_client import RtcClient
 from tests.support.scripted_ear import ScriptedEar
 from tests.support.server import RunningServer, running_server
 from tests.support.ws_client import WsClient, bearer, conversations_end, secret
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[RunningServer]:
-    async with running_server(loaders=ScriptedEar(), max_grace_s=20) as running:
-        yield running
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
 
 
 @pytest.mark.parametrize("end", ["close", "leave", "break", "delete"])

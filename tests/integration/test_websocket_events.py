@@ -2,14 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 
 import numpy as np
-import pytest
 
 from kame_core.audio import SAMPLE_RATE_HZ
-from tests.support.scripted_ear import ScriptedEar
-from tests.support.server import RunningServer, running_server
+from tests.support.server import RunningServer
 from tests.support.ws_client import WsClient, append_of, conversations_end
 
 NONSENSE: list[tuple[str, str]] = [
@@ -32,12 +29,6 @@ NONSENSE: list[tuple[str, str]] = [
         "item_not_found",
     ),
 ]
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[RunningServer]:
-    async with running_server(loaders=ScriptedEar(), max_grace_s=20) as running:
-        yield running
 
 
 async def test_every_kind_of_nonsense_is_answered_and_the_talk_goes_on(server: RunningServer) -> None:
