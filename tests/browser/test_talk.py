@@ -34,9 +34,9 @@ async def open_calls(base_url: str) -> int:
 
 
 @pytest.mark.alone
-async def test_a_spoken_question_is_answered_aloud(server: ServerProcess, tmp_path: Path) -> None:
+async def test_a_spoken_question_is_answered_aloud(server: ServerProcess, tmp_path: Path, held_up: HeldUp) -> None:
     question = microphone(2.5, say("what is the capital of france"))
-    async with HeldUp() as held_up, talk_page(server.base_url, question, tmp_path) as talk:
+    async with talk_page(server.base_url, question, tmp_path) as talk:
         await talk.talk()
         state = await talk.until(
             "s.timing !== null && s.captions.some((c) => c.who === 'agent' && c.final && !c.interrupted)", 25

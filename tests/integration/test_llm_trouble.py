@@ -137,12 +137,6 @@ async def test_one_callers_trouble_is_not_the_others(llm: OpenAIServer, server: 
         nothing_missing(unlucky, held_up)
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def held_up() -> AsyncIterator[HeldUp]:
-    async with HeldUp() as watch:
-        yield watch
-
-
 def nothing_missing(client: RtcClient, held_up: HeldUp) -> None:
     """The outgoing sound had no hole: as much arrived as time passed, evenly, and voice was in it.
 

@@ -86,6 +86,7 @@ async def test_bad_messages_are_errors_and_the_call_goes_on() -> None:
     await side.peer.aclose()
 
 
+@pytest.mark.alone
 async def test_lost_packets_leave_no_delay() -> None:
     side = Side()
     lost = {60, 61, 120, 180, 181, 182}
