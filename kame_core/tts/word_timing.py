@@ -178,7 +178,7 @@ class WordTimer:
         self._letters = self._anchor_letters = letters
         self._anchor_voiced = self._voiced
         if self._next == word:
-            self._mark(self._position, marks)
+            self._mark(max(began_samples, self._position), marks)
 
     def _mark(self, start_samples: int, marks: list[WordMark]) -> None:
         start, end = self._spans[self._next]

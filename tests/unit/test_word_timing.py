@@ -82,6 +82,7 @@ async def test_how_the_sound_is_cut_into_pieces_makes_no_difference_beyond_a_pie
     pieces=st.lists(st.tuples(st.integers(0, 6000), st.floats(0, 0.5)), min_size=1, max_size=12),
 )
 @example(text="a 5 5", pieces=[(2400, 0.5)])
+@example(text="– 5", pieces=[(1, 0.5), (2400, 0.0), (239, 0.5)])
 def test_marks_are_well_formed_for_any_text_and_sound(text: str, pieces: list[tuple[int, float]]) -> None:
     timer = WordTimer(text)
     offset = begun = end_char = 0
