@@ -18,6 +18,7 @@ from moshi.utils.compile import no_cuda_graph
 from torch import Tensor
 
 from kame_core.errors import UnavailableError
+from kame_core.frontend.moshi.memory import is_out_of_memory
 from kame_core.frontend.moshi.step_graph import StepRecorder, default_recorder
 
 _PAUSE_HEAD = 2
@@ -81,8 +82,10 @@ class SttBatch:
                 self._streaming = lm.streaming(capacity)
                 self._run_only(self._open)
                 self._run = (recorder or default_recorder(device))(self._step)  # nothing runs: no effect
-        except torch.OutOfMemoryError as error:
+        except (MemoryError, RuntimeError) as error:
             lm._stop_streaming()
+            if not is_out_of_memory(error):
+                raise
             raise UnavailableError(
                 f"The GPU has no memory for speech-to-text in {capacity} conversations. Set fewer places.",
                 code="out_of_memory",

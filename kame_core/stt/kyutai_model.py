@@ -13,6 +13,7 @@ from kame_core.audio import FRAME_SAMPLES
 from kame_core.errors import UnavailableError
 from kame_core.frontend.moshi.config import CheckpointError
 from kame_core.frontend.moshi.headers import split_fused
+from kame_core.frontend.moshi.memory import is_out_of_memory
 from kame_core.frontend.moshi.oracle_lm import OracleLM, build_oracle_lm
 from kame_core.frontend.moshi.safetensors_header import read_header
 from kame_core.frontend.moshi.step_graph import StepRecorder
@@ -53,7 +54,9 @@ class KyutaiModel:
             )
         try:
             self._lm = _load_lm(files, device, dtype)
-        except (MemoryError, torch.OutOfMemoryError) as error:
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             raise UnavailableError(
                 f"The checkpoint {files.location} does not fit on {device}. End what else uses its memory.",
                 code="out_of_memory",

@@ -181,9 +181,26 @@ def test_no_memory_for_so_many_slots_is_said_and_leaves_the_model_free(lm: Oracl
         step()
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    with pytest.raises(UnavailableError, match="no memory for 5 conversations"):
-        LMBatch(lm, 5, recorder=out_of_memory)
+    def while_recording(step: Step) -> Step:
+        try:
+            out_of_memory(step)
+        finally:  # as `torch.cuda.graph` ends its recording
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+    for recorder in (out_of_memory, while_recording):
+        with pytest.raises(UnavailableError, match="no memory for 5 conversations"):
+            LMBatch(lm, 5, recorder=recorder)
+        assert not lm.is_streaming
     run(LMBatch(lm, 1), Place(talk(61, 3), 0))
+
+
+def test_another_failure_while_recording_is_not_taken_for_a_lack_of_memory(lm: OracleLM) -> None:
+    def fail(step: Step) -> Step:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(RuntimeError, match="illegal"):
+        LMBatch(lm, 5, recorder=fail)
+    assert not lm.is_streaming
 
 
 def test_models_that_cannot_converse_are_refused() -> None:

@@ -24,6 +24,7 @@ from kame_core.errors import UnavailableError
 from kame_core.frontend.moshi.config import CheckpointError, MoshiConfig
 from kame_core.frontend.moshi.files import CheckpointFiles
 from kame_core.frontend.moshi.headers import ORACLE_PREFIX, CheckpointReport, compare, split_fused
+from kame_core.frontend.moshi.memory import is_out_of_memory
 from kame_core.frontend.moshi.oracle_lm import OracleLM, build_oracle_lm
 from kame_core.frontend.moshi.safetensors_header import read_header
 from kame_core.frontend.moshi.tokenizer import MoshiTokenizer
@@ -187,7 +188,7 @@ def _load_mimi(files: CheckpointFiles, device: torch.device) -> MimiModel:
             num_codebooks=max(config.voice_codebooks, config.user_codebooks),
         )
     except (RuntimeError, AssertionError) as error:
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             raise
         raise CheckpointError(f"{files.mimi.name} cannot be loaded: {error}") from error
     for parameter in mimi.parameters():
@@ -220,14 +221,9 @@ def _memory_errors(report: CheckpointReport, device: torch.device, dtype: torch.
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise _too_small(report, device, needed, _free_bytes(device)) from error
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    # On a CPU PyTorch has no class of its own for it.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error)
 
 
 def _too_small(report: CheckpointReport, device: torch.device, needed: int, free: int | None) -> UnavailableError:

@@ -24,6 +24,7 @@ from kame_core.frontend.base import (
 )
 from kame_core.frontend.moshi.checkpoint import LoadedCheckpoint
 from kame_core.frontend.moshi.generation import Guidance, LMBatch
+from kame_core.frontend.moshi.memory import is_out_of_memory
 from kame_core.frontend.moshi.mimi import MimiBatch
 from kame_core.frontend.moshi.sampling import SamplingOptions
 from kame_core.frontend.moshi.step_graph import StepRecorder
@@ -134,14 +135,13 @@ class MoshiEngine:
             self._mimi.open(slot)
             if self._listener is not None:
                 self._listener.open(slot)
-        except (torch.OutOfMemoryError, MemoryError) as error:
+        except BaseException as error:
             self._end(slot)
+            if not is_out_of_memory(error):
+                raise
             raise CapacityError(
                 "There is no memory for one more call at the moment. Try again when another has ended."
             ) from error
-        except BaseException:
-            self._end(slot)
-            raise
         cursor = UtteranceCursor(self._tokenizer, self._start_id, self._lm.idle_oracle_id)
         self._slots[slot] = _Slot(cursor, TextStream(self._tokenizer))
 

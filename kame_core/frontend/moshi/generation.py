@@ -22,6 +22,7 @@ from moshi.utils.compile import no_cuda_graph
 from torch import Tensor
 
 from kame_core.errors import InvalidRequestError, UnavailableError
+from kame_core.frontend.moshi.memory import is_out_of_memory
 from kame_core.frontend.moshi.oracle_lm import NO_ORACLE_ID, OracleLM
 from kame_core.frontend.moshi.sampling import BatchSampler, Head, SamplingOptions
 from kame_core.frontend.moshi.slots import NOT_YET, SlotStreams
@@ -148,8 +149,10 @@ class LMBatch:
                 self._streaming = lm.streaming(self._rows)
                 self._tell_open()
                 self._run = (recorder or default_recorder(lm.device))(self._step)  # all slots are closed: no effect
-        except torch.OutOfMemoryError as error:
+        except (MemoryError, RuntimeError) as error:
             lm._stop_streaming()
+            if not is_out_of_memory(error):
+                raise
             raise UnavailableError(
                 f"The GPU has no memory for {capacity} conversations beside the model. Set fewer places.",
                 code="out_of_memory",

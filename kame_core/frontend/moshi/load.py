@@ -16,6 +16,7 @@ from kame_core.frontend.moshi.config import MoshiConfig
 from kame_core.frontend.moshi.engine import MoshiEngine, StepTimes
 from kame_core.frontend.moshi.files import CheckpointFiles, fetch_checkpoint
 from kame_core.frontend.moshi.generation import Guidance
+from kame_core.frontend.moshi.memory import is_out_of_memory
 from kame_core.frontend.moshi.packed_cpu import pack_for_cpu
 from kame_core.frontend.moshi.sampling import SamplingOptions
 from kame_core.stt.kyutai import KyutaiSpeechToText
@@ -219,7 +220,7 @@ def _tried(
         for part in (engine, listener):
             if part is not None:
                 part.shutdown()
-        if isinstance(error, torch.OutOfMemoryError):
+        if isinstance(error, MemoryError | RuntimeError) and is_out_of_memory(error):
             raise UnavailableError(
                 f"The GPU has no memory for a step of {slots} conversations. Set fewer places.", code="out_of_memory"
             ) from error

@@ -18,6 +18,7 @@ from moshi.modules.transformer import StreamingMultiheadAttention
 from torch import Tensor
 
 from kame_core.errors import UnavailableError
+from kame_core.frontend.moshi.memory import is_out_of_memory
 
 
 class MimiBatch:
@@ -53,8 +54,10 @@ class MimiBatch:
                 state.kv_cache.cache for state in states if state is not None and state.kv_cache is not None
             ]
             self._warm_up()
-        except torch.OutOfMemoryError as error:
+        except (MemoryError, RuntimeError) as error:
             mimi._stop_streaming()
+            if not is_out_of_memory(error):
+                raise
             raise UnavailableError(
                 f"The GPU has no memory for the codec in {capacity} conversations. Set fewer places.",
                 code="out_of_memory",
