@@ -14,7 +14,7 @@ from app.settings import Settings
 from app.webrtc.ice import IceSettings, parse_ice_servers
 from kame_core.clock import Clock
 from kame_core.errors import KameError, UnavailableError
-from kame_core.workers import ThreadWorkers
+from kame_core.workers import CrewWorkers, ThreadWorkers
 
 if TYPE_CHECKING:  # these bring in onnxruntime, openai, ctranslate2: imported on a worker, behind the first page
     from kame_core.backend.base import ChatModel
@@ -125,7 +125,7 @@ class EngineRoom:
         self._listeners: list[Callable[[Part], None]] = []
         self._settled = asyncio.Event()
         self._imports = ThreadWorkers("engine-load", 2)
-        self._hearing = ThreadWorkers("hearing", HEARING_THREADS)
+        self._hearing = CrewWorkers("hearing", HEARING_THREADS)
         self._closers: list[Callable[[], Awaitable[None]]] = []
         self._closed = False
 

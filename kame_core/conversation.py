@@ -105,9 +105,9 @@ class Conversation(Dialogue):
                 for loop in loops:
                     loop.cancel()
         except* KameError as group:
-            self._fail(group.exceptions[0])
+            self._fail(_first_of(group))
         except* Exception as group:
-            error = group.exceptions[0]  # its message may quote what was said; type and place do not
+            error = _first_of(group)  # its message may quote what was said; type and place do not
             _log.error(
                 "%s failed: %s\n%s", self.id, type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
             )
@@ -213,3 +213,11 @@ class Conversation(Dialogue):
                 self._speak_unasked()
         if self._seats.needs(seat):
             raise FrontendError("The front end was closed during the conversation. Start a new one.", retryable=True)
+
+
+def _first_of(group: BaseExceptionGroup[Exception]) -> BaseException:
+    """The first error, from whatever task within a task it comes."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -112,6 +112,11 @@ class VoiceActivityDetector:
         self._cell = np.zeros(_STATE_SHAPE, np.float32)
         self._window = np.zeros((1, _CONTEXT_SAMPLES + WINDOW_SAMPLES), np.float32)
 
+    @property
+    def pending_samples(self) -> int:
+        """How many samples of the next window are there."""
+        return self._pending.size
+
     def push(self, samples16k: Samples) -> list[VadWindow]:
         """Add sound, float32 [n] mono 16 kHz, any n; returns the windows it completed, oldest first."""
         sound = np.concatenate([self._pending, samples16k]) if self._pending.size else samples16k

@@ -1,6 +1,8 @@
 """The ear: what reaches the recogniser of a real stretch of sound, and the time line when nothing arrives."""
 
 import asyncio
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
@@ -8,23 +10,39 @@ from kame_core.audio import PIECE_SAMPLES, SAMPLE_RATE_HZ, Samples, silence
 from kame_core.clock import VirtualClock, run_virtual
 from kame_core.hearing import EarState, Hearing
 from kame_core.vad import SileroModel
-from kame_core.workers import InlineWorkers
+from kame_core.workers import InlineWorkers, Workers
 from tests.support.scripted_stt import ScriptedRecognizer
 from tests.support.speech import say
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
-def listen_to(sound: Samples, after_s: float = 0.0) -> tuple[int, list[EarState]]:
+
+class CountingWorkers(InlineWorkers):
+    """Counts what it is asked to do."""
+
+    def __init__(self) -> None:
+        self.jobs = 0
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        self.jobs += 1
+        return await super().run(function, *args, **kwargs)
+
+
+def listen_to(
+    sound: Samples, after_s: float = 0.0, workers: Workers | None = None, piece_samples: int = PIECE_SAMPLES
+) -> tuple[int, list[EarState]]:
     """Samples the recogniser got at 16 kHz, and all states; `after_s` of no packets at all follow the sound."""
 
     async def main(clock: VirtualClock) -> tuple[int, list[EarState]]:
         recognizer = ScriptedRecognizer([""])
         states: list[EarState] = []
-        hearing = Hearing(SileroModel(), recognizer, InlineWorkers(), clock, states.append)
+        hearing = Hearing(SileroModel(), recognizer, workers or InlineWorkers(), clock, states.append)
         task = asyncio.create_task(hearing.run())
         start_s = clock.now()
-        for index, begin in enumerate(range(0, sound.size, PIECE_SAMPLES)):
-            await clock.sleep_until(start_s + index * PIECE_SAMPLES / SAMPLE_RATE_HZ)
-            hearing.push(sound[begin : begin + PIECE_SAMPLES])
+        for begin in range(0, sound.size, piece_samples):
+            await clock.sleep_until(start_s + begin / SAMPLE_RATE_HZ)
+            hearing.push(sound[begin : begin + piece_samples])
         await asyncio.sleep(after_s)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -59,3 +77,22 @@ def test_a_pause_inside_an_utterance_is_shortened_not_repeated() -> None:
     speech = say("what is the capital of france")
     pushed, _ = listen_to(np.concatenate([speech, silence(24_000), speech, silence(24_000)]))
     assert pushed / 16_000 <= 2 * speech.size / SAMPLE_RATE_HZ + 1.1
+
+
+def test_work_is_asked_for_once_a_window_and_each_window_is_known_when_it_is_complete() -> None:
+    seconds = 8
+    workers = CountingWorkers()
+    _, states = listen_to(silence(seconds * SAMPLE_RATE_HZ), workers=workers)
+    assert len(states) in (249, 250)  # of 32 ms; the resampler keeps 1 ms back
+    assert workers.jobs <= len(states) + 1
+    assert max(state.lag_ms for state in states) <= 20  # no longer than a packet
+
+
+def test_the_size_of_the_pieces_changes_nothing() -> None:
+    sound = np.concatenate([silence(12_000), say("what is the capital of france"), silence(24_000)])
+    by_packets = listen_to(sound)
+    by_60_ms = listen_to(sound, piece_samples=3 * PIECE_SAMPLES)
+    by_odd_pieces = listen_to(sound, piece_samples=331)
+    assert by_packets[0] == by_60_ms[0] == by_odd_pieces[0]
+    for other in (by_60_ms, by_odd_pieces):
+        assert [state.speaking for state in other[1]] == [state.speaking for state in by_packets[1]][: len(other[1])]
