@@ -83,7 +83,7 @@ class Loaders:
         if room.settings.frontend == "moshi":
             return await self._moshi(room, voice)
         host = await self._reflex(room, voice, capacity)
-        room.ready_part("frontend", "reflex", why=f"It is embedded and needs no GPU; {capacity} calls at once.")
+        room.ready_part("frontend", "reflex", why=f"It is embedded and needs no GPU; {_calls(capacity)} at once.")
         return host
 
     async def _reflex(
@@ -136,8 +136,8 @@ class Loaders:
         room.ready_part(
             "frontend",
             "moshi",
-            why=f"{settings.moshi_weights} runs on {loaded.device} in {loaded.dtype}: {loaded.host.capacity} calls at "
-            f"once, {loaded.times.p95_ms:.0f} ms for each 80 ms of sound. {beside}",
+            why=f"{settings.moshi_weights} runs on {loaded.device} in {loaded.dtype}: {_calls(loaded.host.capacity)} "
+            f"at once, {loaded.times.p95_ms:.0f} ms for each 80 ms of sound. {beside}",
             better=" ".join(better),
         )
         return loaded.host
@@ -149,7 +149,7 @@ class Loaders:
             room.cascade = await self._reflex(room, voice, places)
         except KameError as error:
             return f"The mode cascaded is not to be had: {error.user_message}"
-        return f"The mode cascaded runs on reflex beside it, {places} calls at once."
+        return f"The mode cascaded runs on reflex beside it, {_calls(places)} at once."
 
     # --- speech-to-text ---
 
@@ -370,3 +370,7 @@ class Loaders:
             better="Set OPENAI_API_KEY, or OPENAI_BASE_URL to any OpenAI-compatible server such as Ollama.",
         )
         return responder
+
+
+def _calls(number: int) -> str:
+    return "1 call" if number == 1 else f"{number} calls"

@@ -64,7 +64,9 @@ class Settings(EngineSettings):
     # --- limits ---
     capacity: Annotated[
         int | None, Right("a number of calls, 1 or more; empty to derive it from cores and memory", "CALLS")
-    ] = Field(None, ge=1, le=1000, description="calls at once; default: 4 a core, less on machines with little memory")
+    ] = Field(
+        None, ge=1, le=1000, description="calls at once; default: 4 a core, less with little memory; on moshi its slots"
+    )
     max_call_s: Annotated[float, Right("a number of seconds from 1 to 86400", "SECONDS")] = Field(
         3600.0, ge=1, le=86400, description="longest time one call may last"
     )

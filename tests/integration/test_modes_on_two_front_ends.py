@@ -75,7 +75,7 @@ async def test_a_call_moves_to_the_reflex_and_back_with_its_transcript() -> None
         engines = server.room.require()
         moshi, reflex = engines.frontend, engines.cascade
         assert reflex is not None
-        assert "cascaded runs on reflex beside it, 1 calls at once" in server.room.part("frontend").note
+        assert "cascaded runs on reflex beside it, 1 call at once" in server.room.part("frontend").note
         assert server.calls.places.capacity == 1
         async with RtcClient() as client:
             await client.connect_http(server.base_url)

@@ -239,7 +239,7 @@ async def test_a_download_broken_half_way_is_said_and_goes_on_at_the_next_start(
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", resolve)
         await load_and_look("someone/tiny-kame", "failed", "has arrived is kept")
         hub.breaks_after_bytes.clear()
-        await load_and_look("someone/tiny-kame", "ready", "1 calls at once")
+        await load_and_look("someone/tiny-kame", "ready", "1 call at once")
         assert hub.sent_bytes[WEIGHTS] == size
 
 
