@@ -100,7 +100,7 @@ class Load:
         ticks: steps done and left out since the start.
     """
 
-    MOST_LAG_MS = 100.0
+    MOST_LAG_MS = 50.0
     MOST_SKIPPED = 0.05
     """Share of steps left out; at this, speech is broken to everybody's ears."""
     INTERVAL_S = 5.0

@@ -27,11 +27,15 @@ _SILENT_CODE = 0
 """Of `build_mimi`."""
 
 
-def write_reader(folder: Path, size: str, device: torch.device) -> None:
-    """Write a checkpoint in the published layout: `full` has the size of Moshi 7B and Mimi, `reduced` is small."""
+def write_reader(folder: Path, size: str, device: torch.device, *, tied: bool = True) -> None:
+    """Write a checkpoint in the published layout: `full` has the size of Moshi 7B and Mimi, `reduced` is small.
+
+    Not `tied`, all its weights are random, and it speaks all the time.
+    """
     config = configuration(size)
     lm = random_lm(config, device)
-    tie(lm)
+    if tied:
+        tie(lm)
     save_file({name: tensor.contiguous() for name, tensor in lm.state_dict().items()}, folder / WEIGHTS)
     full_mimi = loaders._mimi_config if size == "full" else None
     arguments = {key: value for key, value in config.lm.items() if key != "quantize"}
