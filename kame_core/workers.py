@@ -6,9 +6,9 @@ outgoing sound (measured: 20 half-second jobs gave a 1.5 s gap).
 
 import asyncio
 import contextlib
+import queue
 import threading
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ParamSpec, Protocol, TypeVar
@@ -67,8 +67,8 @@ class CrewWorkers:
     """
 
     def __init__(self, name: str, threads: int = 1) -> None:
-        self._wake = threading.Condition()
-        self._jobs: deque[_Job] = deque()
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        """None: the end, for one of the threads."""
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._threads = [
@@ -88,33 +88,37 @@ class CrewWorkers:
             for thread in self._threads:
                 thread.start()
         done: asyncio.Future[T] = self._loop.create_future()
-        with self._wake:
-            self._jobs.append(_Job(lambda: function(*args, **kwargs), done))
-            self._wake.notify()
+        self._jobs.put(_Job(lambda: function(*args, **kwargs), done))
         return await done
 
     def close(self) -> None:
         """End the threads; idempotent."""
-        with self._wake:
-            self._closed = True
-            dropped, self._jobs = self._jobs, deque()
-            self._wake.notify_all()
-        for job in dropped:
-            job.done.cancel()
+        self._closed = True
+        with contextlib.suppress(queue.Empty):
+            while True:
+                if (job := self._jobs.get_nowait()) is not None:
+                    job.done.cancel()
+        for _ in self._threads:
+            self._jobs.put(None)
 
     def _work(self) -> None:
         assert self._loop is not None
-        while True:
-            with self._wake:
-                while not self._jobs:
-                    if self._closed:
-                        return
-                    self._wake.wait()
-                share = -(-len(self._jobs) // len(self._threads))
-                jobs = [self._jobs.popleft() for _ in range(min(_JOBS_AT_ONCE, share))]
-            outcomes = [_outcome(job) for job in jobs if not job.done.cancelled()]
+        while (first := self._jobs.get()) is not None:
+            outcomes = [_outcome(job) for job in (first, *self._share()) if not job.done.cancelled()]
             with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
                 self._loop.call_soon_threadsafe(_tell, outcomes)
+
+    def _share(self) -> Iterator[_Job]:
+        """What a thread takes beside its first job; the end is left to whoever looks next."""
+        for _ in range(min(_JOBS_AT_ONCE - 1, self._jobs.qsize() // len(self._threads))):
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                return
+            if job is None:
+                self._jobs.put(None)
+                return
+            yield job
 
 
 def _outcome(job: _Job) -> _Outcome:

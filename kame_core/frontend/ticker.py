@@ -8,10 +8,10 @@ the ones after it, and a whole tick that was missed is skipped together with its
 import asyncio
 import contextlib
 import logging
+import queue
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -25,7 +25,7 @@ from kame_core.frontend.slot_batch import Sink, SlotBatch, TickStats
 log = logging.getLogger(__name__)
 
 _CLOSE_DEADLINE_S = 1.0
-_MOST_FEEDS = 4096
+_MOST_WAITING = 4096
 """Bound of the updates that wait while a step runs; a slot that goes beyond it is faulted, for none may be lost."""
 _MOST_COMMANDS_A_TICK = 1024
 
@@ -113,9 +113,8 @@ class Ticker(_BatchTicker):
     def __init__(self, engine: SlotEngine, *, name: str = "ticker") -> None:
         super().__init__(engine)
         self._loop = asyncio.get_running_loop()
-        self._wake = threading.Condition()
-        self._commands: deque[Callable[[], None]] = deque()
-        self._feeds_waiting = 0
+        # Not a condition: the loop would wait for its lock whenever the thread that holds it waits for the interpreter.
+        self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._since_tick = 0
         self._closing = False
         self._gone = False
@@ -125,19 +124,14 @@ class Ticker(_BatchTicker):
 
     def feed(self, slot: int, oracle: tuple[OracleUpdate, ...], user: UserState | None) -> None:
         """See `SlotTicker`."""
-        with self._wake:
-            if self._gone:
-                return
-            overfull = self._feeds_waiting >= _MOST_FEEDS
-            self._feeds_waiting += 1
-            self._commands.append(lambda: self._feed(slot, oracle, user, overfull))
-            self._wake.notify()
+        if not self._gone:
+            overfull = self._commands.qsize() >= _MOST_WAITING
+            self._commands.put(lambda: self._feed(slot, oracle, user, overfull))
 
     async def aclose(self) -> None:
         """See `SlotTicker`. A step that hangs is given up after 1 s; its thread cannot hold up the process's end."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
+        self._closing = True
+        self._commands.put(None)
         try:
             async with asyncio.timeout(_CLOSE_DEADLINE_S):
                 await asyncio.shield(self._ended)
@@ -156,17 +150,12 @@ class Ticker(_BatchTicker):
                 error = caught
             self._to_loop(lambda: _resolve(done, error))
 
-        with self._wake:
-            if not self._gone:
-                self._commands.append(carry_out)
-                self._wake.notify()
-                return done
-        carry_out()  # the batch is shut: nothing happens but the answer
+        self._commands.put(carry_out)
+        if self._gone:
+            self._answer_rest()
         return done
 
     def _feed(self, slot: int, oracle: tuple[OracleUpdate, ...], user: UserState | None, overfull: bool) -> None:
-        with self._wake:
-            self._feeds_waiting -= 1
         if overfull:
             error = FrontendError("The front end is too slow for what it is told. Start a new conversation.")
             self._deliver([self._batch.fault(slot, error)] if self._batch.holds(slot) else [])
@@ -189,29 +178,36 @@ class Ticker(_BatchTicker):
             self._deliver(self._batch.fault_all())
         finally:
             self._batch.shutdown()
-            with self._wake:
-                self._gone = True
-                rest = list(self._commands)
-                self._commands.clear()
-            for command in rest:  # the batch is shut: nothing happens but the answers
-                command()
+            self._gone = True
+            self._answer_rest()
             self._to_loop(lambda: _resolve(self._ended, None))
+
+    def _answer_rest(self) -> None:
+        """Once the batch is shut nothing happens but the answers, on whichever thread is the last to look."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                if (command := self._commands.get_nowait()) is not None:
+                    command()
 
     def _next_command(self) -> Callable[[], None] | None:
         """Wait for a command; None: a tick is due, or the end.
 
         What came before a tick is carried out before it, but a flood of commands cannot hold the tick up.
         """
-        with self._wake:
-            while True:
-                due_in_s = self._due_in_s()
-                due = due_in_s is not None and due_in_s <= 0
-                if self._commands and not (due and self._since_tick >= _MOST_COMMANDS_A_TICK):
-                    self._since_tick += 1
-                    return self._commands.popleft()
-                if self._closing or due:
-                    return None
-                self._wake.wait(due_in_s)
+        while True:
+            due_in_s = self._due_in_s()
+            due = due_in_s is not None and due_in_s <= 0
+            if due and self._since_tick >= _MOST_COMMANDS_A_TICK:
+                return None
+            try:
+                command = self._commands.get(timeout=0.0 if due or self._closing else due_in_s)
+            except queue.Empty:
+                command = None
+            if command is not None:
+                self._since_tick += 1
+                return command
+            if self._closing or due:
+                return None
 
     def _due_in_s(self) -> float | None:
         """Time until the next tick; None: nothing to tick."""
