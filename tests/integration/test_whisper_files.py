@@ -18,7 +18,7 @@ from kame_core.errors import UnavailableError
 from kame_core.stt import whisper_files
 from kame_core.stt.faster_whisper import FasterWhisperSpeechToText, fetch_whisper, locate_whisper
 from kame_core.stt.whisper_files import REPOSITORIES
-from tests.support.hugging_face_hub import Hub
+from tests.support.hugging_face_hub import Hub, use_hub
 from tests.support.tiny_whisper import Size, build_whisper
 
 TINY = REPOSITORIES["tiny"]
@@ -37,11 +37,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         use_hub(monkeypatch, f"http://127.0.0.1:{unused.getsockname()[1]}")
     return folder
-
-
-def use_hub(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    monkeypatch.setattr(constants, "ENDPOINT", url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
 
 
 def store(cache: Path, model: Path) -> Path:

@@ -4,9 +4,17 @@ import asyncio
 import hashlib
 from pathlib import Path
 
+import pytest
 from aiohttp import web
+from huggingface_hub import constants
 
 _COMMIT = "c0ffee" + "0" * 34
+
+
+def use_hub(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Let huggingface_hub ask there instead of the real one."""
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
 
 
 class Hub:

@@ -11,6 +11,7 @@ from huggingface_hub import constants
 from kame_core.errors import UnavailableError
 from kame_core.frontend.moshi.config import CheckpointError
 from kame_core.stt.kyutai_files import fetch_kyutai, locate_kyutai, parse_kyutai_config
+from tests.support.hugging_face_hub import use_hub
 from tests.support.range_hub import RangeHub
 from tests.support.tiny_kyutai import DELAY, LM, MIMI, TOKENIZER, WEIGHTS, build_kyutai
 
@@ -32,11 +33,6 @@ def folder(built: Path, tmp_path: Path) -> Path:
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     use_hub(monkeypatch, "http://127.0.0.1:9")
-
-
-def use_hub(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    monkeypatch.setattr(constants, "ENDPOINT", url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
 
 
 def config(**changes: Any) -> str:

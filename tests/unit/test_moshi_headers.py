@@ -20,6 +20,7 @@ from kame_core.frontend.moshi.files import locate_checkpoint
 from kame_core.frontend.moshi.headers import CheckpointReport, check_checkpoint
 from kame_core.frontend.moshi.safetensors_header import read_header
 from kame_core.workers import ThreadWorkers
+from tests.support.moshi_loading import set_config
 from tests.support.range_hub import RangeHub
 from tests.support.tiny_moshi import (
     LORA,
@@ -50,11 +51,6 @@ def rewrite(path: Path, change: Callable[[dict[str, Tensor]], None]) -> None:
     tensors = load_file(path)
     change(tensors)
     save_file(tensors, path)
-
-
-def set_config(folder: Path, **changes: Any) -> None:
-    config = json.loads((folder / "config.json").read_text()) | changes
-    (folder / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
 
 
 class TestVariants:
