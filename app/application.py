@@ -8,7 +8,8 @@ from aiohttp import web
 
 from app.admission import AccessPolicy, ClientSecrets, signing_key_of
 from app.allowance import Allowance
-from app.calls import MAX_MULTIPART_BYTES, PUBLIC_CALLS_PER_SECRET, TRUSTED_PROXIES, CallRoutes
+from app.call_bodies import MAX_MULTIPART_BYTES
+from app.calls import PUBLIC_CALLS_PER_SECRET, TRUSTED_PROXIES, CallRoutes
 from app.embedding import EmbedPages
 from app.engines import EngineRoom
 from app.measurements import Measurements

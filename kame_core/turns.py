@@ -11,6 +11,7 @@ from enum import StrEnum
 from kame_core.barge_in import OverlapLimits, limit_ms
 from kame_core.echo_guard import EchoGuard
 from kame_core.endpointing import Endpointer
+from kame_core.opener_timing import OpenerTiming
 from kame_core.options import TurnDetection
 from kame_core.phrasing import Ending, ending_of, is_backchannel, words_of
 from kame_core.prosody import NOTHING_KNOWN, Prosody
@@ -18,7 +19,6 @@ from kame_core.turn_decisions import (
     BargeIn,
     Decision,
     Duck,
-    OpenerDue,
     Paused,
     Restore,
     Resumed,
@@ -32,21 +32,14 @@ from kame_core.turn_decisions import (
 
 @dataclass(frozen=True, slots=True)
 class Endpointing:
-    """Pauses and durations in ms; when a pause ends the turn: `PauseLimits`, speech over the agent: `OverlapLimits`."""
+    """Pauses and durations in ms. Others have their own: when a pause ends the turn `PauseLimits`, when an opener comes
+    into it `OpenerLimits`, speech over the agent `OverlapLimits`.
+    """
 
     pause_ms: int = 160
     """A pause this long may be the end: the transcript is settled, an opener may come."""
     hesitation_ms: int = 320
     """Who goes on after so long a pause hesitates; shorter ones lie within words, before plosives ("what time")."""
-    late_opener_ms: int = 360
-    """The opener comes so late where the speaker went on over one in this turn: he hesitates; and where an answer is
-    known, which finished words would have brought by now."""
-    unsettled_opener_ms: int = 380
-    """... and so late where words that sound open are not settled by then: the last ones may just not be read yet."""
-    open_opener_ms: int = 900
-    """... and so late into words that sound as if more came."""
-    opener_voiced_ms: int = 350
-    """Speech shorter than this, with no word understood, gets no opener: it may be a cough."""
     wordless_voiced_ms: int = 250
     """Speech shorter than this, with no word understood, is no turn."""
     overlap_pause_ms: int = 190
@@ -104,8 +97,7 @@ class Turns:
         self._turn_end: float | None = None
         self._resumptions = 0
         self._paused_ms = 0
-        self._opener_pending = False
-        self._opener_given = False
+        self._opener = OpenerTiming()
         self._echo = EchoGuard()
         self._endpointer = Endpointer(ending)
         self._overlap = OverlapLimits()
@@ -191,7 +183,7 @@ class Turns:
         if self._phase is Phase.OVERLAP:
             return self._over_agent(now_ms, silence_ms)
         if self._phase is Phase.PAUSE and settled:
-            return self._late_opener(silence_ms)
+            return self._opener_due(silence_ms)
         if self._phase is Phase.REMARK and settled:
             self._phase = Phase.SILENT
             self._judge_remark(now_ms, text)
@@ -257,44 +249,28 @@ class Turns:
             self._phase = Phase.PAUSE
             self._settled = False
             wordless = self._by_sound and not words_of(self._text)
-            opener = self._opener_fits() and not wordless
-            self._opener_pending = True
-            self._opener_given = opener
+            opener = self._opener.pause_begins(
+                self._text,
+                voiced_ms=self._voiced_ms,
+                hesitates=self._resumptions > 0,
+                doubtful=wordless or self.echoing,
+            )
             decisions.append(Paused(now_ms - silence_ms, opener, known=self._ending is not Ending.FINISHED))
         if self._phase is Phase.PAUSE:
             self._paused_ms = silence_ms
-            decisions += self._late_opener(silence_ms)
+            decisions += self._opener_due(silence_ms)
         if self._phase is Phase.PAUSE and silence_ms >= self._endpoint_ms():
             decisions += self._end_pause(now_ms, silence_ms)
         return decisions
 
-    def _opener_fits(self) -> bool:
-        """An opener may come at once. Words that sound open do not forbid it: the last one is often not read yet."""
-        enough = bool(words_of(self._text)) or self._voiced_ms >= self._endpointing.opener_voiced_ms
-        if not enough or is_backchannel(self._text) or self.echoing:
-            return False
-        return not self._resumptions
-
-    def _late_opener(self, silence_ms: int) -> list[Decision]:
-        """The pause has grown, or its words are clear now: is it time for the opener after all?"""
-        times = self._endpointing
-        due_ms = times.late_opener_ms
-        if not self._settled:
-            due_ms = times.unsettled_opener_ms
-        elif self._ending is Ending.OPEN:
-            due_ms = times.open_opener_ms
-        elif self._ending is Ending.UNKNOWN and not self._resumptions:
-            due_ms = 0  # the pause that ends such a turn is long: what is known would wait for it
-        nothing = not words_of(self._text) or is_backchannel(self._text) or self.echoing
-        if not self._opener_pending or nothing:
-            return []
-        if silence_ms >= due_ms:
-            self._opener_pending = False
-            return [OpenerDue()]
-        if self._settled and not (self._opener_given or self._resumptions or self._ending is Ending.OPEN):
-            self._opener_given = True
-            return [OpenerDue(known=False)]
-        return []
+    def _opener_due(self, silence_ms: int) -> list[Decision]:
+        return self._opener.pause_goes_on(
+            self._text,
+            silence_ms,
+            ending=self._ending if self._settled else None,
+            hesitates=self._resumptions > 0,
+            doubtful=self.echoing,
+        )
 
     def _end_pause(self, now_ms: int, silence_ms: int) -> list[Decision]:
         text = self._text
@@ -397,6 +373,6 @@ class Turns:
         self._settled = False
         self._turn_end = None
         self._resumptions = 0
-        self._opener_pending = self._opener_given = False
+        self._opener.reset()
         self._voiced_ms = 0
         self._onset_ms = 0
