@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from app.metrics import MetricRegistry, Samples
 from kame_core.errors import KameError
 from kame_core.events import (
+    AsideEnded,
     CandidateAdopted,
     CandidateFailed,
     CandidateFinished,
@@ -93,7 +94,10 @@ class Measurements:
             "moment",
         )
         self._candidates = registry.counter("kame_candidates_total", "Answers the LLM was asked for.", "outcome")
-        self._tokens = registry.counter("kame_llm_tokens_total", "Tokens of finished candidates.", "direction")
+        self._asides = registry.counter("kame_asides_total", "Texts written beside the talk.", "status")
+        self._tokens = registry.counter(
+            "kame_llm_tokens_total", "Tokens of finished candidates and asides.", "direction"
+        )
         self._errors = registry.counter("kame_errors_total", "What failed in conversations.", "part", "code")
         self.loop_lag = registry.histogram(
             "kame_loop_lag_seconds", "How late the event loop ran what was due.", LAG_BOUNDS_S
@@ -180,6 +184,11 @@ class Measurements:
                 self._tokens.add("output", by=event.output_tokens)
             case CandidateFailed():
                 self._candidates.add("failed" if event.error else "dropped")
+                self._failed("llm", event.error)
+            case AsideEnded():
+                self._asides.add(event.status)
+                self._tokens.add("input", by=event.input_tokens)
+                self._tokens.add("output", by=event.output_tokens)
                 self._failed("llm", event.error)
             case TranscriptionFailed():
                 self._failed("stt", event.error)

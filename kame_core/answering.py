@@ -1,7 +1,7 @@
 """From a user's turn to the oracle's words in the slot: planner, oracle stream and the policy of the mode."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from kame_core.agent_turn import AgentTurn
 from kame_core.backend.budgets import Account
@@ -9,6 +9,7 @@ from kame_core.backend.planner import Planner
 from kame_core.backend.presets import direction, preset_of, spoken_languages
 from kame_core.backend.prompt import PromptContext
 from kame_core.backend.tools import CandidateCalls, ToolsUsed
+from kame_core.candidates import Candidate, Candidates
 from kame_core.events import (
     CandidateAdopted,
     CandidateFailed,
@@ -33,23 +34,6 @@ from kame_core.unsaid import unsaid
 
 _REMEMBERED_TURNS = 16
 """So many candidates back a tool's late result still finds its place."""
-
-
-@dataclass(slots=True)
-class _Candidate:
-    """A candidate of this turn, and when things happened to it in conversation ms."""
-
-    started: CandidateStarted
-    asked_ms: int
-    question: str
-    """What it answers, normalised once: a long turn has hundreds of long ones."""
-    first_token_ms: int | None = None
-    adopted_ms: int | None = None
-    text: str = ""
-    finished: CandidateFinished | None = None
-    outdated: bool = False
-    """The oracle stream was made to forget it."""
-    failed: bool = False
 
 
 def policy_of(options: ConversationOptions) -> SpeechPolicy:
@@ -92,7 +76,7 @@ class Answering:
         self._now_ms = now_ms
         self._oracle = OracleStream(now_ms)
         self._planner: Planner | None = None
-        self._candidates: dict[str, _Candidate] = {}
+        self._candidates = Candidates()
         self._said_before = ("", "")
         """An item of the agent that was being said when the turn began, and its words until then."""
         self._asked_item_id: str | None = None
@@ -204,9 +188,7 @@ class Answering:
         spoken = [] if response is None else [self._candidates.get(other) for other in response.candidates]
         if response is None or response.called or not spoken or spoken[-1] is None:
             return ""
-        candidate = spoken[-1]
-        text = candidate.text if candidate.finished is None else candidate.finished.text
-        return unsaid(text, response.heard, whole=candidate.finished is not None)
+        return unsaid(spoken[-1].written, response.heard, whole=spoken[-1].finished is not None)
 
     def forget_outdated(self, text: str, *, whole_turn: bool = False) -> None:
         """Drop what answers less than `text`, for front ends that speak the oracle's words as they are.
@@ -217,9 +199,7 @@ class Answering:
         if self._traits.oracle_style == "continuation":
             anew = whole_turn and self._planner is not None and self._planner.asks_again
             whole = normalised(text)
-            for candidate in self._candidates.values():
-                fits = candidate.question == whole and (candidate.started.complete or not anew)
-                candidate.outdated |= not fits
+            self._candidates.outdate(whole, anew=anew)
             self._decide(self._oracle.keep_only(lambda partial: normalised(partial) == whole and not anew))
 
     def _take_back(self, text: str) -> None:
@@ -227,11 +207,9 @@ class Answering:
 
         The planner does not ask the same words twice in a turn, so nothing else would answer them.
         """
-        whole = normalised(text)
-        fitting = [other for other in self._candidates.values() if other.question == whole and not other.failed]
-        if not fitting or not fitting[-1].outdated:
+        candidate = self._candidates.latest_for(normalised(text))
+        if candidate is None or not candidate.outdated:
             return
-        candidate = fitting[-1]
         candidate.outdated = False
         self._decide(self._oracle.handle(candidate.started))
         text_so_far = CandidateText(self._now_ms(), candidate.started.candidate_id, candidate.text)
@@ -257,18 +235,21 @@ class Answering:
     def response_ended(self, response: Response, timeline: TurnTimeline | None) -> None:
         """Close the books of a response: its time line, and the turn if it was answered."""
         if timeline is not None and response.voice_started:
-            self._stamp(timeline, response)
+            spoken = (self._candidates.get(other) for other in response.candidates)
+            first = next((candidate for candidate in spoken if candidate is not None), None)
+            if first is not None:
+                first.stamp(timeline)
             self._emit(timeline.timing(self._now_ms(), response.id, self._options().mode.value))
-        self._tell_cost()
+        self.tell_cost()
         # Such a front end may go on with what is to come, or with what it has not said yet.
         still_knows = self._traits.takes_turns and (self.busy or self._agent.knows_more)
         if self._active and response.status != "cancelled" and not still_knows:
             self.stop()
             self._agent.tell(Floor.LISTEN, heard="", new_turn=True)
 
-    def _tell_cost(self) -> None:
+    def tell_cost(self) -> None:
         """What the back end has cost so far, if it was asked since that was told last."""
-        account = Account() if self._planner is None else self._planner.account
+        account = Account() if self._planner is None else self._planner.ledger.account
         if account == self._told_account:
             return
         self._told_account = account
@@ -285,17 +266,6 @@ class Answering:
                 round(tokens / minutes, 1),
             )
         )
-
-    def _stamp(self, timeline: TurnTimeline, response: Response) -> None:
-        """Stamps of the candidate the response spoke from first."""
-        stamps = next((self._candidates[other] for other in response.candidates if other in self._candidates), None)
-        if stamps is None:
-            return
-        timeline.stamp("asked", stamps.asked_ms)
-        if stamps.first_token_ms is not None:
-            timeline.stamp("first_token", stamps.first_token_ms)
-        if stamps.adopted_ms is not None:
-            timeline.stamp("adopted", stamps.adopted_ms)
 
     # --- the back end ---
 
@@ -328,11 +298,10 @@ class Answering:
         now_ms = self._now_ms()
         if not isinstance(event, CandidateCalls | ToolsUsed):
             self._emit(event)
+        self._candidates.note(event, now_ms)
         match event:
-            case CandidateStarted():
-                self._candidates[event.candidate_id] = _Candidate(event, now_ms, normalised(event.partial))
-                if event.complete:
-                    self._remember_place(event.candidate_id)
+            case CandidateStarted() if event.complete:
+                self._remember_place(event.candidate_id)
             case CandidateCalls():
                 if self._active:
                     self._agent.call_functions(event.calls, words=bool(event.text.strip()))
@@ -340,25 +309,12 @@ class Answering:
                 item = self._transcript.get(self._places.get(event.candidate_id) or "")
                 if item is not None:
                     self._transcript.update(item.id, tools=item.tools + event.messages)
-            case CandidateText():
-                candidate = self._candidates.get(event.candidate_id)
-                if candidate is not None:
-                    candidate.text += event.delta
-                    if candidate.first_token_ms is None:
-                        candidate.first_token_ms = now_ms
             case CandidateFinished():
-                candidate = self._candidates.get(event.candidate_id)
-                if candidate is not None:
-                    candidate.finished = event
                 self._agent.input_tokens += event.input_tokens
                 self._agent.output_tokens += event.output_tokens
-            case CandidateFailed():
-                candidate = self._candidates.get(event.candidate_id)
-                if candidate is not None:
-                    candidate.failed = True
-                if event.error is not None:
-                    self._emit(Trouble(now_ms, event.error))
-                    self._fall_back(candidate)
+            case CandidateFailed() if event.error is not None:
+                self._emit(Trouble(now_ms, event.error))
+                self._fall_back(self._candidates.get(event.candidate_id))
         self._decide(self._oracle.handle(event))
 
     def _remember_place(self, candidate_id: str) -> None:
@@ -366,19 +322,16 @@ class Answering:
         while len(self._places) > _REMEMBERED_TURNS:
             del self._places[next(iter(self._places))]
 
-    def _fall_back(self, failed: _Candidate | None) -> None:
+    def _fall_back(self, failed: Candidate | None) -> None:
         """The whole turn's request failed before it spoke: what answered the same words earlier is good enough."""
         if failed is not None and failed.started.complete and not failed.text and self._active:
             self._take_back(failed.started.partial)
 
     def _decide(self, decision: OracleDecision) -> None:
         for fact in decision.facts:
-            if isinstance(fact, CandidateAdopted):
-                if self._planner is not None:
-                    self._planner.adopted(fact.candidate_id)
-                stamps = self._candidates.get(fact.candidate_id)
-                if stamps is not None:
-                    stamps.adopted_ms = self._now_ms()
+            if isinstance(fact, CandidateAdopted) and self._planner is not None:
+                self._planner.adopted(fact.candidate_id)
+            self._candidates.note(fact, self._now_ms())
             self._emit(fact)
         self._feed(decision.updates)
 

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import traceback
 
+from kame_core.asides import Asides
 from kame_core.audio import Samples, silence
 from kame_core.backend.budgets import DEFAULT_BUDGETS
 from kame_core.backend.planner import Planner
@@ -15,14 +16,14 @@ from kame_core.backend.presets import spoken_languages
 from kame_core.backend.tools import ToolDesk
 from kame_core.dialogue import Dialogue
 from kame_core.engines import Engines
-from kame_core.errors import FrontendError, KameError, SpeechToTextError
+from kame_core.errors import ConversationClosedError, FrontendError, KameError, SpeechToTextError
 from kame_core.events import (
     ConversationEnded,
     Trouble,
 )
 from kame_core.frontend.base import FrontendHost
 from kame_core.hearing import Hearing
-from kame_core.options import ConversationOptions
+from kame_core.options import AsideOptions, ConversationOptions
 from kame_core.playout import Playout
 from kame_core.seats import Seat, Seats
 from kame_core.speech_control import InputHold
@@ -50,6 +51,7 @@ class Conversation(Dialogue):
         self._stt = engines.stt
         self._heard_languages: tuple[str, ...] = (options.language,)
         self._not_heard: KameError | None = None
+        self._asides: Asides | None = None
         self._tune()
 
     # --- options ---
@@ -77,6 +79,28 @@ class Conversation(Dialogue):
             self._not_heard = tune(self._stt, self._recognizer, languages)
         return changed
 
+    # --- beside the dialogue ---
+
+    def create_aside(self, wishes: AsideOptions) -> str:
+        """Have a text written beside the dialogue; returns its response's id. Told as `AsideStarted` and what follows.
+
+        Raises:
+            ConversationClosedError: the conversation has ended.
+            InvalidRequestError: see `Asides.begin`.
+        """
+        if self._asides is None or self.closed:
+            raise ConversationClosedError("The conversation has ended. Start a new one.")
+        return self._asides.begin(wishes)
+
+    def cancel_response(self, response_id: str | None = None) -> None:
+        """See `Dialogue.cancel_response`; a text beside the dialogue only if it is named."""
+        if self._asides is None or not self._asides.cancel(response_id):
+            super().cancel_response(response_id)
+
+    def _being_said(self) -> tuple[str, str]:
+        response = self._agent.response
+        return ("", "") if response is None else (response.item_id, response.heard)
+
     # --- life ---
 
     async def run(self) -> None:
@@ -96,11 +120,24 @@ class Conversation(Dialogue):
                     early_model=self._engines.early_chat,
                 )
                 self._answering.use(planner)
+                self._asides = asides = Asides(
+                    self._engines.chat,
+                    self.transcript,
+                    lambda: self._options,
+                    self._being_said,
+                    planner.ledger,
+                    self._emit,
+                    self._answering.tell_cost,
+                    self._engines.clock,
+                    tasks,
+                    self.now_ms,
+                )
                 self._seats.begin(tasks, self._follow, self._refuse_mode)
                 loops = [tasks.create_task(loop) for loop in (self._hearing.run(), self._read())]
                 self._started.set()
                 await self._closing.wait()
                 await planner.aclose()
+                await asides.aclose()
                 self._seats.stop()
                 for loop in loops:
                     loop.cancel()

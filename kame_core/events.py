@@ -10,6 +10,7 @@ from kame_core.errors import KameError
 
 ResponseStatus = Literal["completed", "cancelled", "incomplete", "failed"]
 ResponseReason = Literal["", "turn_detected", "client_cancelled", "no_speech", "ended"]
+AsideReason = Literal["", "client_cancelled", "max_output_tokens", "content_filter", "ended"]
 Role = Literal["user", "assistant", "system"]
 
 
@@ -228,6 +229,55 @@ class Ducked(Event):
 @dataclass(frozen=True, slots=True)
 class Restored(Event):
     """It was no interruption; the voice came back."""
+
+
+# --- beside the dialogue ---
+
+
+@dataclass(frozen=True, slots=True)
+class AsideStarted(Event):
+    """The chat model is asked for a text that is no part of the dialogue and is not spoken."""
+
+    response_id: str
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AsideText(Event):
+    """It grew; joined deltas give the text."""
+
+    response_id: str
+    item_id: str
+    delta: str
+
+
+@dataclass(frozen=True, slots=True)
+class AsideCalled(Event):
+    """It wants a function called; comes behind all text."""
+
+    response_id: str
+    item_id: str
+    """Of the call."""
+    call_id: str
+    name: str
+    arguments: str
+    """JSON as the model wrote it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AsideEnded(Event):
+    """Nothing more is written."""
+
+    response_id: str
+    item_id: str
+    status: ResponseStatus
+    reason: AsideReason
+    text: str
+    input_tokens: int
+    """Both as far as the model tells."""
+    output_tokens: int
+    error: KameError | None = None
+    """Why it failed."""
 
 
 # --- the dialogue ---

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from kame_core.backend.base import ToolDeclaration
+from kame_core.backend.base import ChatMessage, ToolDeclaration
 from kame_core.speech_control import SpeechControl
 
 MAX_SAID_CHARS = 1000
@@ -93,3 +93,25 @@ class ResponseOptions:
             tool_choice=self.tool_choice or options.tool_choice,
             max_output_tokens=self.max_output_tokens or options.max_output_tokens,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ItemReference:
+    """Stands for an item of the dialogue, as it was heard."""
+
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AsideOptions:
+    """What a client wants written beside the dialogue; whatever is left out is as in the conversation's options."""
+
+    instructions: str | None = None
+    """In the place of the conversation's own."""
+    input: tuple[ChatMessage | ItemReference, ...] | None = None
+    """What it is written about; None: the dialogue so far, as it was heard."""
+    tools: tuple[ToolDeclaration, ...] = ()
+    """Functions that may be called in it; those of the conversation may not."""
+    tool_choice: str = ""
+    """As in `ConversationOptions`; empty: `auto`."""
+    max_output_tokens: int | None = None

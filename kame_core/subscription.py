@@ -5,16 +5,16 @@ from collections import deque
 from collections.abc import AsyncIterator
 from types import TracebackType
 
-from kame_core.events import CandidateText, ConversationEnded, Event, PartialTranscript
+from kame_core.events import AsideText, CandidateText, ConversationEnded, Event, PartialTranscript
 
-_REPEATABLE = (PartialTranscript, CandidateText)
+_REPEATABLE = (PartialTranscript, CandidateText, AsideText)
 
 
 class Subscription:
     """An async iterator that ends after `ConversationEnded` or `close`.
 
-    Holds at most `bound` events. When it is full, the oldest partial transcript or candidate text gives way first
-    (the whole texts come again later), then the oldest event; both are counted in `dropped`.
+    Holds at most `bound` events. When it is full, the oldest partial transcript, or text of a candidate or aside, gives
+    way first (the whole texts come again later), then the oldest event; both are counted in `dropped`.
     """
 
     def __init__(self, bound: int = 512) -> None:

@@ -1,5 +1,6 @@
 """Who said what: the dialogue's items, what was only generated and what was really heard."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -139,21 +140,45 @@ class Transcript:
             without: an item that is left out.
             begun: an item that is still being said, and its words so far.
         """
-        results = {item.call_id: item.text for item in self._items.values() if item.kind == "function_call_output"}
+        results = self._results()
         messages: list[ChatMessage] = []
         for item in self._items.values():
             if item.id == without or item.kind == "function_call_output":
                 continue
-            if item.kind == "function_call":
-                call = ToolCall(item.call_id, item.name, item.text)
-                messages.append(ChatMessage("assistant", "", (call,)))
-                messages.append(ChatMessage("tool", results.get(item.call_id, NO_RESULT), call_id=item.call_id))
-                continue
-            text = (begun[1] if item.id == begun[0] else item.text).strip()
-            if text:
-                messages.append(ChatMessage(item.role, text))
-            messages += item.tools
+            item = replace(item, text=begun[1]) if item.id == begun[0] else item
+            messages += _messages_of(item, results)
         return tuple(messages)
+
+    def quote(self, item_id: str, *, begun: tuple[str, str] = ("", "")) -> tuple[ChatMessage, ...]:
+        """One item as chat messages; of a function call and of its output, both. `begun` as for `history`.
+
+        Raises:
+            InvalidRequestError: it is not here.
+        """
+        item = self._items.get(item_id)
+        if item is None:
+            raise _not_found(item_id)
+        if item.id == begun[0]:
+            item = replace(item, text=begun[1])
+        if item.kind == "function_call_output":
+            about = (other for other in self._items.values() if other.call_id == item.call_id)
+            item = next((other for other in about if other.kind == "function_call"), item)
+        return _messages_of(item, self._results())
+
+    def _results(self) -> dict[str, str]:
+        """Results of function calls, by call."""
+        return {item.call_id: item.text for item in self._items.values() if item.kind == "function_call_output"}
+
+
+def _messages_of(item: Item, results: Mapping[str, str]) -> tuple[ChatMessage, ...]:
+    if item.kind == "function_call":
+        call = ToolCall(item.call_id, item.name, item.text)
+        result = ChatMessage("tool", results.get(item.call_id, NO_RESULT), call_id=item.call_id)
+        return ChatMessage("assistant", "", (call,)), result
+    if item.kind == "function_call_output":  # its call was deleted
+        return (ChatMessage("system", item.text),) if item.text.strip() else ()
+    text = item.text.strip()
+    return (*((ChatMessage(item.role, text),) if text else ()), *item.tools)
 
 
 def _not_found(item_id: str) -> InvalidRequestError:

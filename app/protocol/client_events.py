@@ -37,7 +37,7 @@ class ContentPart(WireModel):
 
 
 class MessageItem(WireModel):
-    """An item to be added: a text message (`typed_text`) or what came out of a function call (`function_output`)."""
+    """A text message (`typed_text`), what came out of a function call (`function_output`), or `item_reference`."""
 
     type: str
     id: ItemId | None = None
@@ -81,7 +81,7 @@ class ResponseParams(WireModel):
     metadata: dict[str, Annotated[str, Field(max_length=512)]] | None = None
     conversation: str | None = None
     output_modalities: list[Literal["audio", "text"]] | None = None
-    input: list[Any] | None = None
+    input: list[MessageItem] | None = None
     tools: list[Tool] | None = None
     tool_choice: Literal["auto", "none", "required"] | ToolChoice | None = None
     max_output_tokens: Annotated[int | None, Field(ge=1, le=MAX_OUTPUT_TOKENS), BeforeValidator(token_limit)] = None
@@ -90,13 +90,13 @@ class ResponseParams(WireModel):
 
 
 class ResponseCreate(ClientEvent):
-    """Let the agent speak now."""
+    """Let the agent speak now, or have a text written beside the dialogue (`app.protocol.response_params`)."""
 
     response: ResponseParams | None = None
 
 
 class ResponseCancel(ClientEvent):
-    """End the agent's turn."""
+    """End the agent's turn, or a text beside the dialogue."""
 
     response_id: str | None = None
 
@@ -165,8 +165,8 @@ def client_event(data: Mapping[str, Any]) -> ClientEvent:
     return validate(CLIENT_EVENTS[kind], data)
 
 
-def typed_text(item: MessageItem) -> tuple[Role, str]:
-    """Role and text of a typed message.
+def typed_text(item: MessageItem, path: str = "item") -> tuple[Role, str]:
+    """Role and text of a typed message; `path` is where it stands.
 
     Raises:
         ParameterError: the item is no message of text.
@@ -175,21 +175,21 @@ def typed_text(item: MessageItem) -> tuple[Role, str]:
         raise ParameterError(
             f"Items of type '{shown(item.type)}' are not supported. Supported are 'message' and "
             "'function_call_output'.",
-            param="item.type",
+            param=f"{path}.type",
             code="unsupported_item_type",
         )
     if item.role is None:
         raise ParameterError(
-            "Missing required parameter: 'item.role'.", param="item.role", code="missing_required_parameter"
+            f"Missing required parameter: '{path}.role'.", param=f"{path}.role", code="missing_required_parameter"
         )
     if not item.content:
         raise ParameterError(
-            "Missing required parameter: 'item.content'.", param="item.content", code="missing_required_parameter"
+            f"Missing required parameter: '{path}.content'.", param=f"{path}.content", code="missing_required_parameter"
         )
-    texts = [_text_of(part, item.role, f"item.content[{place}]") for place, part in enumerate(item.content)]
+    texts = [_text_of(part, item.role, f"{path}.content[{place}]") for place, part in enumerate(item.content)]
     text = "\n".join(texts)
     if not text.strip():
-        raise ParameterError("Invalid value for 'item.content': there is no text in it.", param="item.content")
+        raise ParameterError(f"Invalid value for '{path}.content': there is no text in it.", param=f"{path}.content")
     return item.role, text
 
 
@@ -220,44 +220,3 @@ def _text_of(part: ContentPart, role: Role, path: str) -> str:
             f"Missing required parameter: '{path}.text'.", param=f"{path}.text", code="missing_required_parameter"
         )
     return part.text
-
-
-def check_response_params(params: ResponseParams) -> None:
-    """Refuse what a single response cannot be asked for.
-
-    Raises:
-        ParameterError: it would have to be outside the dialogue, over other input, or silent.
-    """
-    if params.conversation not in (None, "auto"):
-        raise ParameterError(
-            "Invalid value for 'response.conversation': responses outside the conversation are not supported.",
-            param="response.conversation",
-        )
-    for name in ("audio", "prompt"):
-        if getattr(params, name) is not None:
-            raise ParameterError(
-                f"'response.{name}' is not supported: all responses are spoken as the session says.",
-                param=f"response.{name}",
-                code="unsupported_parameter",
-            )
-    if any(tool.type != "function" for tool in params.tools or ()):
-        raise ParameterError(
-            "Invalid value for 'response.tools': only functions can be called here.", param="response.tools"
-        )
-    if params.input is not None:
-        raise ParameterError(
-            "'response.input' is not supported; add messages with 'conversation.item.create' first.",
-            param="response.input",
-            code="unsupported_parameter",
-        )
-    if params.output_modalities is not None and "audio" not in params.output_modalities:
-        raise ParameterError(
-            "Invalid value for 'response.output_modalities': this server always speaks and sends the transcript "
-            'with it. Use ["audio"].',
-            param="response.output_modalities",
-        )
-    if params.metadata is not None and (len(params.metadata) > 16 or any(len(key) > 64 for key in params.metadata)):
-        raise ParameterError(
-            "Invalid value for 'response.metadata': at most 16 keys of at most 64 characters.",
-            param="response.metadata",
-        )

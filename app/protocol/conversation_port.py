@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from kame_core.events import Role
-from kame_core.options import ConversationOptions, ResponseOptions
+from kame_core.options import AsideOptions, ConversationOptions, ResponseOptions
 from kame_core.transcript import Item, Transcript
 
 
@@ -63,8 +63,17 @@ class ConversationPort(Protocol):
             InvalidRequestError: code `conversation_already_has_active_response`.
         """
 
+    def create_aside(self, wishes: AsideOptions, /) -> str:
+        """Have a text written beside the dialogue; returns its response's id. Emits `AsideStarted`, and `AsideEnded` in
+        any case.
+
+        Raises:
+            InvalidRequestError: code `too_many_responses`, `item_not_found`, `nothing_to_write_from` or
+                `input_too_long`.
+        """
+
     def cancel_response(self, response_id: str | None = None) -> None:
-        """End the agent's turn (None: whichever is open). Emits `ResponseEnded`.
+        """End the agent's turn (None: whichever is open), or the aside of this id. Emits `ResponseEnded`, `AsideEnded`.
 
         Raises:
             InvalidRequestError: code `response_cancel_not_active`.

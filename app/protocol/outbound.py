@@ -9,6 +9,7 @@ from app.protocol import server_events as wire
 from app.protocol.server_events import UNKNOWN_PLACE, Json, Outgoing, Place
 from app.protocol.stable_transcript import StableTranscript
 from app.protocol.stateless import STATELESS, Messages
+from app.protocol.written import WrittenResponses
 from kame_core import events
 from kame_core.transcript import Item, ItemStatus, function_call, function_output
 
@@ -52,6 +53,7 @@ class Outbound:
         self._transcripts: dict[str, StableTranscript] = {}
         self._responses: dict[str, _Response] = {}
         self._any_item = False
+        self._written = WrittenResponses(response_fields)
 
     def translate(self, event: events.Event) -> Messages:
         """The messages that tell this event; none for what this client was never told the beginning of."""
@@ -90,6 +92,8 @@ class Outbound:
                 return self._item_added(event)
             case events.FunctionOutputAdded():
                 return self._function_output_added(event)
+            case events.AsideStarted() | events.AsideText() | events.AsideCalled() | events.AsideEnded():
+                return self._written.translate(event)
             case _:
                 translation = STATELESS.get(type(event))
                 return translation(event) if translation else []

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from app.protocol import client_events as client
+from app.protocol import response_params
 from app.protocol import server_events as wire
-from app.protocol import session_tools
 from app.protocol.client_events import ClientEvent
 from app.protocol.conversation_port import ConversationPort
 from app.protocol.errors import ParameterError, error_event
@@ -27,7 +27,7 @@ from kame_core.audio import Samples
 from kame_core.backend.presets import listed
 from kame_core.errors import InvalidRequestError, KameError
 from kame_core.events import Event, ModeRefused, ResponseEnded
-from kame_core.options import ResponseOptions
+from kame_core.options import ItemReference
 
 _log = logging.getLogger(__name__)
 
@@ -268,17 +268,15 @@ class RealtimeCodec:
             self._conversation.transcript.update(item_id, text=heard)
 
     def _create_response(self, params: client.ResponseParams) -> None:
-        client.check_response_params(params)
-        session_tools.check_tools(params.tools, "response")
-        tools = self._session.checked.tools if params.tools is None else params.tools
-        session_tools.check_choice(params.tool_choice, tools, "response")
-        wishes = ResponseOptions(
-            params.instructions or "",
-            None if params.tools is None else session_tools.declarations(params.tools),
-            session_tools.choice(params.tool_choice),
-            params.max_output_tokens,
-        )
-        response_id = self._conversation.create_response(wishes)
+        if response_params.is_aside(params):
+            aside = response_params.written(params)
+            for place, part in enumerate(aside.input or ()):
+                if isinstance(part, ItemReference):
+                    self._existing_item(part.item_id, f"response.input[{place}].id")
+            response_id = self._conversation.create_aside(aside)
+        else:
+            wishes = response_params.spoken(params, self._session.checked.tools)
+            response_id = self._conversation.create_response(wishes)
         own = {"metadata": params.metadata, "max_output_tokens": params.max_output_tokens}
         self._asked[response_id] = {name: value for name, value in own.items() if value is not None}
         while len(self._asked) > _ASKED_MOST:

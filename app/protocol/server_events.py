@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from app.protocol.errors import error_type, http_status
 from kame_core.errors import KameError
-from kame_core.events import ResponseEnded
+from kame_core.events import AsideEnded, ResponseEnded
 from kame_core.transcript import Item
 
 Json = dict[str, Any]
@@ -217,12 +217,30 @@ def voice(what: Literal["started", "stopped", "cleared"], response_id: str) -> J
     return {"type": f"output_audio_buffer.{what}", "response_id": response_id}
 
 
+def text_part(what: Literal["added", "done"], response_id: str, item_id: str, text: str) -> Json:
+    """`response.content_part.added` or `.done` of a written text."""
+    part = {"type": "text", "text": text}
+    return {"type": f"response.content_part.{what}", **_part_of(response_id, item_id), "part": part}
+
+
+def text_delta(response_id: str, item_id: str, delta: str) -> Json:
+    """`response.output_text.delta`."""
+    return {"type": "response.output_text.delta", **_part_of(response_id, item_id), "delta": delta}
+
+
+def text_done(response_id: str, item_id: str, text: str) -> Json:
+    """`response.output_text.done`."""
+    return {"type": "response.output_text.done", **_part_of(response_id, item_id), "text": text}
+
+
 def _part_of(response_id: str, item_id: str) -> Json:
     return {"response_id": response_id, "item_id": item_id, "output_index": 0, "content_index": 0}
 
 
-def open_response(response_id: str, conversation_id: str, shared: Mapping[str, Any]) -> Json:
-    """A `response` that has just begun; `shared`: fields that are the same from begin to end."""
+def open_response(response_id: str, conversation_id: str | None, shared: Mapping[str, Any]) -> Json:
+    """A `response` that has just begun; `shared`: fields that are the same from begin to end; no conversation: it is
+    written beside it.
+    """
     return {
         "id": response_id,
         "object": "realtime.response",
@@ -230,7 +248,7 @@ def open_response(response_id: str, conversation_id: str, shared: Mapping[str, A
         "status": "in_progress",
         "status_details": None,
         "output": [],
-        "output_modalities": ["audio"],
+        "output_modalities": ["text" if conversation_id is None else "audio"],
         "usage": None,
         **shared,
     }
@@ -245,23 +263,42 @@ def ended_response(
         "status": event.status,
         "status_details": _status_details(event),
         "output": list(output),
-        "usage": {
-            "total_tokens": event.input_tokens + event.output_tokens,
-            "input_tokens": event.input_tokens,
-            "output_tokens": event.output_tokens,
-            "input_token_details": {"text_tokens": event.input_tokens, "audio_tokens": 0},
-            "output_token_details": {"text_tokens": event.output_tokens, "audio_tokens": 0},
-        },
+        "usage": _usage(event),
         "kame": {"reason": event.reason, "generated": event.generated},
     }
 
 
-def _status_details(event: ResponseEnded) -> Json | None:
+def ended_aside(event: AsideEnded, output: Sequence[Json], shared: Mapping[str, Any]) -> Json:
+    """A `response` outside the conversation that is over."""
+    return {
+        **open_response(event.response_id, None, shared),
+        "status": event.status,
+        "status_details": _status_details(event),
+        "output": list(output),
+        "usage": _usage(event),
+    }
+
+
+def _usage(event: ResponseEnded | AsideEnded) -> Json:
+    return {
+        "total_tokens": event.input_tokens + event.output_tokens,
+        "input_tokens": event.input_tokens,
+        "output_tokens": event.output_tokens,
+        "input_token_details": {"text_tokens": event.input_tokens, "audio_tokens": 0},
+        "output_token_details": {"text_tokens": event.output_tokens, "audio_tokens": 0},
+    }
+
+
+def _status_details(event: ResponseEnded | AsideEnded) -> Json | None:
     if event.status == "completed":
         return None
     details: Json = {"type": event.status}
-    if event.status == "cancelled" and event.reason in ("turn_detected", "client_cancelled"):
+    if event.reason in ("turn_detected", "client_cancelled", "max_output_tokens", "content_filter"):
         details["reason"] = event.reason
-    if event.status == "failed":
+    if isinstance(event, AsideEnded) and event.error is not None:
+        error = event.error
+        kind = error_type(http_status(error))
+        details["error"] = {"type": kind, "code": error.code, "message": error.user_message}
+    elif event.status == "failed":
         details["error"] = {"type": "server_error", "code": "response_failed"}
     return details

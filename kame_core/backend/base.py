@@ -50,6 +50,8 @@ class ChatRequest:
     max_tokens: int = 200
     complete: bool = True
     """The last user message is a whole turn, not a partial transcript."""
+    spoken: bool = True
+    """The answer is said: what no voice can say is left out of it."""
     model: str = ""
     """Empty: the model's default."""
     tools: tuple[ToolDeclaration, ...] = ()

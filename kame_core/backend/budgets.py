@@ -7,6 +7,7 @@ from kame_core.backend.prompt import DEFAULT_PROMPT_CHARS
 from kame_core.errors import ChatModelError
 
 _MINUTE_S = 60.0
+_CHARS_PER_TOKEN = 4
 _LONGEST_REST_S = 30.0
 
 
@@ -90,8 +91,9 @@ class Ledger:
         """All there was so far."""
         return self._account
 
-    def spent(self, input_tokens: int, output_tokens: int) -> None:
-        """A request cost this."""
+    def charge(self, prompt_chars: int, answer_chars: int, told: tuple[int, int] | None) -> None:
+        """A request is over; `told` are its tokens, read and written, or None where the model does not say."""
+        input_tokens, output_tokens = told or (prompt_chars // _CHARS_PER_TOKEN, answer_chars // _CHARS_PER_TOKEN)
         before = self._account
         self._account = replace(
             before,

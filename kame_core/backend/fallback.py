@@ -43,12 +43,14 @@ class FallbackChatModel:
         """Answer as the first model that does.
 
         Raises:
-            ChatModelError: of the last model asked, or of one that failed behind its first word.
+            ChatModelError: of the last model asked, or of one that failed behind its first word. Where the last has
+                nothing to say to what is not spoken (offline answers never have), of the one that failed before it.
         """
         now = asyncio.get_running_loop().time
         first_due_s = now() + min(request.first_token_deadline_s, request.deadline_s)
         due_s = now() + request.deadline_s
         members = [member for member in self._members if member.rests_until_s <= now()] or list(self._members)
+        failure: ChatModelError | None = None
         for place, member in enumerate(members):
             last = place == len(members) - 1
             left_s = max(first_due_s - now(), _SHORTEST_SHARE_S)
@@ -59,15 +61,17 @@ class FallbackChatModel:
             )
             spoke = False
             empty: Finish | None = None
+            not_the_end = request.complete if not last else failure is not None and not request.spoken
             try:
                 async with contextlib.aclosing(member.model.stream(asked)) as events:
                     async for event in events:
                         spoke = spoke or isinstance(event, TextDelta | ToolCall)
-                        if isinstance(event, Finish) and event.reason == "no_answer" and request.complete and not last:
+                        if isinstance(event, Finish) and event.reason == "no_answer" and not_the_end:
                             empty = event
                             break
                         yield event
             except ChatModelError as error:
+                failure = error
                 self._failed(member, error, now())
                 if spoke or last:
                     raise
@@ -76,6 +80,8 @@ class FallbackChatModel:
             member.failures = 0
             if empty is None:
                 return
+        if failure is not None:
+            raise failure
 
     async def aclose(self) -> None:
         """Close all models."""

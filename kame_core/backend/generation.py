@@ -44,6 +44,8 @@ class Generation:
     ) -> None:
         self.text = ""
         self.usage: list[Usage] = []
+        self.finish = ""
+        """Why the last answer ended, as in `Finish`; empty: it has not, or did not say."""
         self._candidate_id = candidate_id
         self._desk = desk
         self._offer = offer
@@ -102,6 +104,7 @@ class Generation:
                     case TextDelta():
                         patience.reschedule(due_s)
                         if not self._take(gap + event.text):
+                            self.finish = "length"
                             break  # flooding
                         gap = ""
                     case ToolCall():
@@ -109,6 +112,7 @@ class Generation:
                     case Usage():
                         self.usage.append(event)
                     case Finish():
+                        self.finish = event.reason
                         break
                 if self._stopped:
                     break

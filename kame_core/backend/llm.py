@@ -29,7 +29,7 @@ from kame_core.backend.llm_servers import (
     is_loopback,
     probe_local_server,
 )
-from kame_core.backend.spoken import EyesOnlyFilter, MarkupFilter, ReasoningFilter
+from kame_core.backend.spoken import ReasoningFilter, SpokenFilter
 from kame_core.backend.tool_wire import CallAssembler, as_wire, tool_parameters, without_tools
 from kame_core.errors import ChatModelError
 
@@ -109,9 +109,9 @@ class OpenAIChatModel:
     async def stream(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
         """Answer as a stream of `TextDelta`, then each `ToolCall`, then `Usage` if the server tells, then `Finish`.
 
-        What reasoning models think, and markup, is left out. An answer without words ends with `no_answer`. Where the
-        server knows no tools, or refuses the ones it is given, it is asked without them. Closing the generator closes
-        the HTTP response at once.
+        What reasoning models think is left out, and markup where the answer is spoken. An answer without words ends
+        with `no_answer`. Where the server knows no tools, or refuses the ones it is given, it is asked without them.
+        Closing the generator closes the HTTP response at once.
 
         Raises:
             ChatModelError: as the contract says.
@@ -161,7 +161,7 @@ class OpenAIChatModel:
     async def _attempt(self, request: ChatRequest, first_due_s: float, due_s: float) -> AsyncGenerator[ChatEvent, None]:
         may_think = self._dialect.thinks
         stream = await self._open(request, first_due_s)
-        reasoning, eyes_only, markup, calls = ReasoningFilter(), EyesOnlyFilter(), MarkupFilter(), CallAssembler()
+        kept, calls = SpokenFilter() if request.spoken else ReasoningFilter(), CallAssembler()
         most_chars = max(400, request.max_tokens * _CHARS_PER_TOKEN)
         chars = 0
         chunks = 0
@@ -186,7 +186,7 @@ class OpenAIChatModel:
                     reason = _FINISH_REASONS.get(finish, reason)
                 if request.tools:
                     calls.feed(_choice_of(chunk)[0])
-                text = markup.feed(eyes_only.feed(reasoning.feed(delta)))[: most_chars - chars]
+                text = kept.feed(delta)[: most_chars - chars]
                 if text:
                     chars += len(text)
                     yield TextDelta(text)
@@ -198,8 +198,7 @@ class OpenAIChatModel:
             if reason == "length" and not chars and not calls and not may_think:
                 self._dialect.thinks = True
                 raise AttemptError(all_thought(), 0.0)
-            rest = eyes_only.feed(reasoning.finish()) + eyes_only.finish()
-            rest = (markup.feed(rest) + markup.finish())[: most_chars - chars]
+            rest = kept.finish()[: most_chars - chars]
             if rest:
                 chars += len(rest)
                 yield TextDelta(rest)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from kame_core.backend.base import ChatModel, ChatRequest, ToolCall
-from kame_core.backend.budgets import DEFAULT_BUDGETS, Account, Ledger, PlannerBudgets
+from kame_core.backend.budgets import DEFAULT_BUDGETS, Ledger, PlannerBudgets
 from kame_core.backend.generation import Generation, as_kame_error
 from kame_core.backend.prompt import PromptContext, build_messages
 from kame_core.backend.tools import CandidateCalls, ToolDesk, ToolOffer
@@ -32,7 +32,6 @@ _SETTLE_S = 0.100
 _LATEST_S = 0.150
 """So long after its first change it is asked in any case."""
 _MOST_UNADOPTED = 2
-_CHARS_PER_TOKEN = 4
 _CLOSE_DEADLINE_S = 2.0
 
 
@@ -129,9 +128,9 @@ class Planner:
         self._closed = False
 
     @property
-    def account(self) -> Account:
-        """What this conversation has asked and spent so far."""
-        return self._ledger.account
+    def ledger(self) -> Ledger:
+        """What this conversation may ask and has spent so far."""
+        return self._ledger
 
     @property
     def busy(self) -> bool:
@@ -373,8 +372,8 @@ class Planner:
 
     def _charge(self, request: _Request) -> None:
         written = request.generation
-        estimate = request.prompt_chars // _CHARS_PER_TOKEN, len(written.text) // _CHARS_PER_TOKEN
-        self._ledger.spent(*(written.tokens if written.usage else estimate))
+        told = written.tokens if written.usage else None
+        self._ledger.charge(request.prompt_chars, len(written.text), told)
 
     def _tell(self, event: Event) -> None:
         try:

@@ -59,6 +59,12 @@ _TOOLS = (
 
 _GREETING_CUE = "Hello."
 _GO_ON_CUE = "Please go on."
+ABOUT_THE_TALK = (
+    "The messages that follow are what has been said so far in a conversation that goes on elsewhere. Do not answer "
+    "them. Do with them what you are told here, and write nothing else:"
+)
+"""Before instructions for an aside about the dialogue."""
+_DO_IT_CUE = "Please do as instructed."
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +122,47 @@ def build_messages(
         turns.append([ChatMessage("user", _GREETING_CUE)])
     elif turns[-1][-1].role == "assistant":  # after a tool's result, going on is what is expected anyway
         turns.append([ChatMessage("user", _GO_ON_CUE)])
+    messages = _newest(turns, max(max_chars - len(system.content), max_chars // 4))
+    return (system, *_alternating(messages))
+
+
+def build_aside(
+    instructions: str, talk: tuple[ChatMessage, ...] | None, given: tuple[ChatMessage, ...], max_chars: int
+) -> tuple[ChatMessage, ...]:
+    """Make the messages of a request for a text beside the dialogue: neither persona nor rules of speech.
+
+    Args:
+        instructions: what is to be written; empty: what anybody would reply to the messages.
+        talk: the dialogue as it was heard, if that is what it is written about; it loses its oldest turns.
+        given: else these messages, whole. Of both, system messages join the instructions.
+        max_chars: budget for instructions and dialogue, as in `build_messages`.
+
+    Returns:
+        Nothing where there is neither an instruction nor a message.
+    """
+    messages = given if talk is None else talk
+    parts = [instructions, *(message.content for message in messages if message.role == "system")]
+    system = "\n".join(text.strip() for text in parts if text.strip())
+    turns = list(_turns(messages))
+    if not system and not turns:
+        return ()
+    left = max(max_chars - len(system), max_chars // 4) if talk is not None else sum(map(_size, messages))
+    kept = _newest(turns, left)
+    if not kept or kept[-1].role == "assistant":
+        kept.append(ChatMessage("user", _DO_IT_CUE))
+    return (*([ChatMessage("system", system)] if system else []), *_alternating(kept))
+
+
+def _newest(turns: list[list[ChatMessage]], left_chars: int) -> list[ChatMessage]:
+    """The messages of the last turns for which there is room, of the last one in any case."""
     turns = [[_shortened(message, _MOST_OLD_RESULT_CHARS) for message in turn] for turn in turns[:-1]] + turns[-1:]
-    left = max(max_chars - len(system.content), max_chars // 4)
     kept: list[list[ChatMessage]] = []
     for turn in reversed(turns):
-        left -= sum(_size(_shortened(message, _MOST_RESULT_CHARS)) for message in turn)
-        if left < 0 and kept:
+        left_chars -= sum(_size(_shortened(message, _MOST_RESULT_CHARS)) for message in turn)
+        if left_chars < 0 and kept:
             break
         kept.append(turn)
-    messages = [message for turn in reversed(kept) for message in turn]
-    return (system, *_alternating(messages))
+    return [message for turn in reversed(kept) for message in turn]
 
 
 def _system_text(context: PromptContext, user_text: str, complete: bool) -> str:

@@ -200,6 +200,22 @@ class MarkupFilter:
         return marks if means else ""
 
 
+class SpokenFilter:
+    """All of them: from what the model writes to what is said."""
+
+    def __init__(self) -> None:
+        self._reasoning, self._eyes_only, self._markup = ReasoningFilter(), EyesOnlyFilter(), MarkupFilter()
+
+    def feed(self, delta: str) -> str:
+        """What of the text so far is certain."""
+        return self._markup.feed(self._eyes_only.feed(self._reasoning.feed(delta)))
+
+    def finish(self) -> str:
+        """What was held back."""
+        rest = self._eyes_only.feed(self._reasoning.finish()) + self._eyes_only.finish()
+        return self._markup.feed(rest) + self._markup.finish()
+
+
 def _is_pictogram(char: str) -> bool:
     if char in "\ufe0f\u20e3":
         return True

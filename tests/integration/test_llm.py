@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
@@ -120,6 +121,8 @@ class TestAnswers:
         behaviour = Behaviour(thinking="Is it Lyon? <b> No.", thinking_field="hm", token_chars=3)
         async with Client(behaviour) as client:
             assert text_of(await collect(client.model)) == ANSWER
+            events = await collect(client.model, replace(request_of(), spoken=False))
+            assert text_of(events).strip() == ANSWER
 
     async def test_an_answer_that_is_all_reasoning_is_no_answer(self) -> None:
         async with Client(Behaviour(thinking="Paris?")) as client:

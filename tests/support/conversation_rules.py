@@ -5,7 +5,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from kame_core.asides import MOST_ASIDES
 from kame_core.events import (
+    AsideCalled,
+    AsideEnded,
+    AsideStarted,
+    AsideText,
     CandidateAdopted,
     CandidateSuperseded,
     Event,
@@ -38,6 +43,23 @@ def no_errors_logged() -> Iterator[None]:
     finally:
         logging.getLogger("kame_core").removeHandler(handler)
     assert not records, [record.getMessage() for record in records]
+
+
+def check_asides(events: list[Event]) -> None:
+    """Each text beside the dialogue has one beginning, one end and nothing after it, and ends with all its words."""
+    open_texts: dict[str, str] = {}
+    for event in events:
+        match event:
+            case AsideStarted():
+                assert event.response_id not in open_texts
+                open_texts[event.response_id] = ""
+            case AsideText():
+                open_texts[event.response_id] += event.delta
+            case AsideCalled():
+                assert event.response_id in open_texts
+            case AsideEnded():
+                assert open_texts.pop(event.response_id) == event.text
+        assert len(open_texts) <= MOST_ASIDES
 
 
 def check_responses(events: list[Event], whole: bool) -> None:

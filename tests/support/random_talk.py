@@ -11,7 +11,7 @@ from kame_core.audio import SAMPLE_RATE_HZ, Samples
 from kame_core.backend.base import Finish
 from kame_core.errors import ChatModelError, InvalidRequestError
 from kame_core.frontend.base import SlotOutput
-from kame_core.options import ConversationOptions, Mode, ResponseOptions, TurnDetection
+from kame_core.options import AsideOptions, ConversationOptions, Mode, ResponseOptions, TurnDetection
 from tests.support.chat import Answer
 from tests.support.scripted_stt import ScriptedSpeechToText
 from tests.support.speech import say
@@ -118,6 +118,7 @@ class Client:
             "delete": lambda: conversation.delete_item(conversation.transcript.last_id or ""),
             "detach": studio.detach,
             "attach": studio.attach,
+            "aside": lambda: conversation.create_aside(AsideOptions("name the topic")),
         }
         with suppress(InvalidRequestError):
             actions[self.name]()
@@ -164,7 +165,9 @@ OPTIONS = st.builds(
     idle_after_s=st.just(2.0),
 )
 CHOOSE = st.builds(Choose, OPTIONS)
-CLIENT = st.sampled_from("type create instruct cancel clear_voice commit clear_input delete detach attach".split())
+CLIENT = st.sampled_from(
+    "type create instruct cancel clear_voice commit clear_input delete detach attach aside".split()
+)
 HAPPENING = st.one_of(
     st.builds(Client, CLIENT),
     st.builds(Client, CLIENT),

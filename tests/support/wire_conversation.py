@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from app.protocol.kame_events import KAME_EVENTS
 from kame_core.errors import InvalidRequestError
 from kame_core.events import Role
-from kame_core.options import ConversationOptions, ResponseOptions
+from kame_core.options import AsideOptions, ConversationOptions, ResponseOptions
 from kame_core.transcript import Item, Transcript
 
 _AS_ALWAYS = ResponseOptions()
@@ -112,6 +112,10 @@ class RecordingConversation:
             raise InvalidRequestError("The agent is speaking.", code="conversation_already_has_active_response")
         self.active_response = "resp_1"
         return self.active_response
+
+    def create_aside(self, wishes: AsideOptions) -> str:
+        self._called("create_aside", wishes)
+        return f"aside_{sum(call[0] == 'create_aside' for call in self.calls)}"
 
     def cancel_response(self, response_id: str | None = None) -> None:
         self._called("cancel_response", response_id)

@@ -13,6 +13,7 @@ from kame_core.events import Event, FinalTranscript, Trouble
 from kame_core.options import ConversationOptions
 from tests.support.chat import Answer, ScriptedChatModel
 from tests.support.conversation_rules import (
+    check_asides,
     check_floor,
     check_last_turn,
     check_oracle,
@@ -74,6 +75,7 @@ def run(script: Script) -> None:
         check_user(studio.events)
         check_oracle(studio.events)
         check_order(studio)
+        check_asides(studio.events)
         assert not any(trouble.fatal for trouble in studio.all(Trouble))
 
     with no_errors_logged():

@@ -55,6 +55,19 @@ def test_the_last_ones_error_is_told() -> None:
     play(script)
 
 
+def test_who_has_nothing_to_say_to_what_is_not_spoken_does_not_hide_why_the_others_failed() -> None:
+    async def script(clock: VirtualClock) -> None:
+        first, offline = models(NO_KEY, Answer("", finish=Finish("no_answer")))
+        model = FallbackChatModel([first, offline])
+        with pytest.raises(ChatModelError) as caught:
+            await said(model, replace(REQUEST, spoken=False))
+        assert caught.value.code == "llm_auth"
+        assert await said(model) == ""
+        assert [len(one.calls) for one in (first, offline)] == [1, 2], "only who failed rests"
+
+    play(script)
+
+
 def test_nobody_takes_over_behind_the_first_word() -> None:
     async def script(clock: VirtualClock) -> None:
         first, second = models(replace(AWAY, text="I was"), GOOD)

@@ -11,6 +11,7 @@ from app.metrics import MOST_SERIES, MetricRegistry
 from kame_core.clock import RealClock
 from kame_core.errors import ChatModelError, KameError, SpeechToTextError
 from kame_core.events import (
+    AsideEnded,
     CandidateFailed,
     CandidateFinished,
     FinalTranscript,
@@ -119,6 +120,7 @@ async def test_turns_tokens_and_errors_are_counted_without_their_words() -> None
         CandidateFinished(1, "cand", secret, 40, 5),
         CandidateFailed(1, "cand", ChatModelError(secret, code="llm_timeout")),
         CandidateFailed(1, "cand", None),
+        AsideEnded(1, "resp", "item", "failed", "", secret, 2, 0, ChatModelError(secret, code="llm_auth")),
         TranscriptionFailed(1, "item", SpeechToTextError(secret)),
         Trouble(1, KameError(secret, code="slot_failed")),
     ):
@@ -128,7 +130,9 @@ async def test_turns_tokens_and_errors_are_counted_without_their_words() -> None
         'kame_user_turns_total{kind="turn"} 1',
         'kame_user_turns_total{kind="backchannel"} 1',
         'kame_responses_total{status="completed",reason=""} 1',
-        'kame_llm_tokens_total{direction="input"} 40',
+        'kame_llm_tokens_total{direction="input"} 42',
+        'kame_asides_total{status="failed"} 1',
+        'kame_errors_total{part="llm",code="llm_auth"} 1',
         'kame_candidates_total{outcome="dropped"} 1',
         'kame_errors_total{part="llm",code="llm_timeout"} 1',
         'kame_errors_total{part="stt",code="stt_failed"} 1',

@@ -153,7 +153,7 @@ class TestBudgets:
             desk.planner.turn_ended("second")
             await desk.at(1100)
             desk.planner.stop()  # before its first word: its prompt is paid for all the same
-            account = desk.planner.account
+            account = desk.planner.ledger.account
             assert account.requests == 2
             assert account.output_tokens == 20
             assert account.input_tokens > 100

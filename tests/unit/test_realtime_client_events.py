@@ -190,7 +190,7 @@ def test_second_response_is_refused_with_a_link(call: Call) -> None:
 @pytest.mark.parametrize(
     ("response", "param"),
     [
-        ({"conversation": "none"}, "response.conversation"),
+        ({"conversation": "other"}, "response.conversation"),
         ({"input": []}, "response.input"),
         ({"output_modalities": ["text"]}, "response.output_modalities"),
         ({"metadata": {str(number): "" for number in range(17)}}, "response.metadata"),

@@ -1,41 +1,15 @@
 """The codec over the real conversation in virtual time: what a client sees of whole turns, every message checked."""
 
-import json
 from typing import Any
 
-from app.protocol.realtime import RealtimeCodec
-from app.protocol.session import SessionDefaults, SessionState
 from kame_core.events import FinalTranscript, ResponseEnded, ResponseText
 from tests.support.chat import Answer, ScriptedChatModel
 from tests.support.scripted_stt import ScriptedSpeechToText
 from tests.support.speech import say
 from tests.support.studio import Studio, in_studio
-from tests.support.wire_conversation import Client
+from tests.support.studio_wire import Wire
 
 QUESTION = "what is the capital of france"
-
-
-class Wire:
-    """A client on a studio's conversation."""
-
-    def __init__(self, studio: Studio) -> None:
-        self._listener = studio.conversation.subscribe()
-        self._client = Client()
-        self.seen: list[dict[str, Any]] = []
-        session = SessionState.new(SessionDefaults(options=studio.conversation.options))
-        self._codec = RealtimeCodec(studio.conversation, self._client.receive, call_id="rtc_1", session=session)
-        self._codec.opened()
-
-    def send(self, **message: Any) -> None:
-        self._codec.handle_text(json.dumps(message))
-
-    def read(self) -> list[dict[str, Any]]:
-        """What came since the last time."""
-        for event in self._listener.waiting():
-            self._codec.handle_event(event)
-        messages = self._client.take()
-        self.seen += messages
-        return messages
 
 
 def kinds(messages: list[dict[str, Any]], prefix: str) -> list[str]:

@@ -69,11 +69,15 @@ class OfflineResponder:
         return found.text if found else None
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
-        """Answer word by word; see `ChatModel.stream`.
+        """Answer word by word; see `ChatModel.stream`. To what is not to be spoken there is no answer: it follows no
+        instructions.
 
         Raises:
             ChatModelError: the tables could not be read (`llm_failed`), or not in time (`llm_timeout`).
         """
+        if not request.spoken:
+            yield Finish("no_answer")
+            return
         if not self._loaded:
             await self._load_aside(min(request.deadline_s, request.first_token_deadline_s))
         text = self.reply(request.messages, complete=request.complete)
