@@ -61,7 +61,9 @@ function build(row) {
   const bar = make("progress", "engine__progress");
   bar.max = 1;
   bar.setAttribute("aria-label", row.label);
-  const element = make("li", "engine", label, make("p", "engine__name"), bar, make("p", "engine__note"));
+  const note = make("p", "engine__note");
+  note.lang = "en"; // the server's own words
+  const element = make("li", "engine", label, make("p", "engine__name"), bar, note);
   element.dataset.testid = `engine-${row.role}`;
   return element;
 }

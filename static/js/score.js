@@ -18,6 +18,8 @@ const ROWS_MAX = 5;
 /** Distances between the axis' marks, in ms. */
 const STEPS_MS = [100, 200, 500, 1000, 2000, 5000];
 const MARKS_MAX = 7;
+/** ... where there is little width: their words would run into each other. */
+export const MARKS_MAX_NARROW = 4;
 
 /**
  * A stretch of a row; `from` and `to` in parts of the width (0..1).
@@ -42,9 +44,10 @@ const MARKS_MAX = 7;
  * @param {TurnTiming | null} timing its time line, once that is told
  * @param {readonly Candidate[]} candidates the turn's
  * @param {number | null} now_ms the conversation's time while the turn is lived; null: it is over
+ * @param {number} [marks_max] marks on the axis, at most
  * @returns {Score | null} null when nothing happened that could be shown
  */
-export function score(turn, timing, candidates, now_ms) {
+export function score(turn, timing, candidates, now_ms, marks_max = MARKS_MAX) {
   const told_ms = endOfSpeech(timing, candidates);
   const zero_ms = (turn.by_voice ? (turn.to_ms ?? told_ms) : (told_ms ?? turn.to_ms)) ?? now_ms;
   const known = moments(turn, timing, candidates, zero_ms);
@@ -81,7 +84,7 @@ export function score(turn, timing, candidates, now_ms) {
     you: wide(you),
     candidates: rows.map((one) => ({ id: one.id, stretches: wide(life(one, relative, at, end)) })),
     agent: wide(agent),
-    axis: axis(first, span).map((ms) => ({ ms, at: at(ms) })),
+    axis: axis(first, span, marks_max).map((ms) => ({ ms, at: at(ms) })),
     moments: known.map(({ moment, ms }) => ({ moment, ms, at: at(ms) })),
   };
 }
@@ -159,10 +162,11 @@ function wide(stretches) {
 /**
  * @param {number} first
  * @param {number} span
+ * @param {number} marks_max
  * @returns {number[]} round times in ms, zero among them
  */
-function axis(first, span) {
-  const step = STEPS_MS.find((one) => span / one <= MARKS_MAX) ?? 10_000;
+function axis(first, span, marks_max) {
+  const step = STEPS_MS.find((one) => span / one <= marks_max) ?? 10_000;
   const marks = [];
   for (let ms = Math.ceil(first / step) * step; ms <= first + span * 0.94; ms += step) marks.push(ms || 0);
   return marks;

@@ -1,7 +1,7 @@
 /** Shows the last turn as a score: two figures, three voices over one time axis, and its moments as a list. */
 
 import { keep, make, part, write } from "./dom.js";
-import { score } from "./score.js";
+import { MARKS_MAX_NARROW, score } from "./score.js";
 import { duration, fill, texts } from "./strings.js";
 
 /** @typedef {import("./types").TurnTiming} TurnTiming */
@@ -22,6 +22,7 @@ export class ScoreView {
   #agent = make("span", "lane");
   #axis = make("div", "axis");
   #zero = make("span", "axis__line");
+  #narrow = matchMedia("(max-width: 40rem)");
   #shown = "";
 
   /** @param {string} agentName */
@@ -47,7 +48,7 @@ export class ScoreView {
   render(turn, timing, candidates, now_ms, roundTrip_ms) {
     const way = roundTrip_ms === null ? "" : ` ${fill(texts.score.way, { n: Math.max(1, Math.round(roundTrip_ms)) })}`;
     write(this.#note, texts.score.zero_note + way);
-    const laid = turn && score(turn, timing, candidates, now_ms);
+    const laid = turn && score(turn, timing, candidates, now_ms, this.#narrow.matches ? MARKS_MAX_NARROW : undefined);
     const state = JSON.stringify(laid);
     if (state === this.#shown) return;
     this.#shown = state;

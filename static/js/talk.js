@@ -48,6 +48,7 @@ export class Talk extends EventTarget {
 
   /** @type {Phase} */
   #phase = "idle";
+  #stale = false;
   #sound;
   #line;
   #hearing;
@@ -278,7 +279,7 @@ export class Talk extends EventTarget {
   /** @param {StartOptions} options */
   #reset(options) {
     this.#release();
-    this.#conversation.clear();
+    this.#stale = true;
     this.trouble = null;
     this.waited_ms = 0;
     this.check = options.check === true;
@@ -287,12 +288,19 @@ export class Talk extends EventTarget {
     this.#gate.mute(options.muted === true && !this.withoutMicrophone);
   }
 
+  /** What was said in the call before stays to be read until the new one stands. */
+  #clearStale() {
+    if (this.#stale) this.#conversation.clear();
+    this.#stale = false;
+  }
+
   /** @param {Record<string, unknown> | null} session what the call is to begin with */
   #wish(session) {
     return { microphone: /** @type {MediaStream} */ (this.#line.stream), echo: this.check, session };
   }
 
   #connected() {
+    this.#clearStale();
     this.resuming = false;
     this.#hearing.found.connection = true;
     this.#gate.apply();
@@ -321,6 +329,7 @@ export class Talk extends EventTarget {
 
   /** @param {import("./types").WireEvent} event */
   #received(event) {
+    this.#clearStale();
     if (this.#conversation.handle(event, performance.now())) this.#changed();
     if (event.type === "kame.trouble" && event.fatal === true) {
       const base = TROUBLES.conversation_failed;

@@ -162,6 +162,14 @@ async def test_a_typed_question_is_answered_and_the_call_ends_on_demand(server: 
         async with asyncio.timeout(6):
             while await open_calls(server.base_url):
                 await asyncio.sleep(0.1)
+        # What was said can be read until another call stands.
+        await talk.page.evaluate(
+            """() => { navigator.mediaDevices.getUserMedia =
+                () => Promise.reject(new DOMException('As the test wants it', 'NotFoundError')); }"""
+        )
+        await talk.page.get_by_test_id("talk").click()
+        failed = await talk.until("s.error?.code === 'microphone_missing'", 5)
+        assert failed["captions"] == state["captions"]
 
 
 async def test_a_refused_microphone_is_explained(server: ServerProcess, tmp_path: Path) -> None:

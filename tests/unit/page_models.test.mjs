@@ -14,7 +14,7 @@ import { Measured, median } from "../../static/js/measured.js";
 import { commonWords, readingWindow } from "../../static/js/oracle_view.js";
 import { changedSession, checked, DEFAULTS, openingSession } from "../../static/js/preferences.js";
 import { queued } from "../../static/js/queue.js";
-import { score } from "../../static/js/score.js";
+import { MARKS_MAX_NARROW, score } from "../../static/js/score.js";
 import { duration } from "../../static/js/strings.js";
 import { readTiming } from "../../static/js/timing.js";
 import { Turn } from "../../static/js/turn.js";
@@ -223,6 +223,14 @@ test("a score shows three voices in order within its width, on one time", () => 
     assert.ok(from >= 0 && to <= 1 && from < to);
   }
   assert.ok(laid.axis.some((mark) => mark.ms === 0 && mark.at === laid.zero));
+});
+
+test("where there is little width the axis has fewer marks", () => {
+  const marks = (oracle, most) =>
+    score(lived(), timing({ first_audio_ms: 300, first_oracle_audio_ms: oracle }), [], null, most).axis.length;
+  const turns = [600, 900, 1500, 2500, 4000, 9000];
+  for (const oracle of turns) assert.ok(marks(oracle, MARKS_MAX_NARROW) <= MARKS_MAX_NARROW + 1);
+  assert.ok(turns.some((oracle) => marks(oracle) > MARKS_MAX_NARROW + 1));
 });
 
 test("a score without candidates in time shows the rest, an empty turn shows nothing", () => {
