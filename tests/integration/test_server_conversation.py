@@ -205,16 +205,17 @@ async def test_fifty_calls_leave_nothing_behind(server: RunningServer) -> None:
         sockets = len(process.net_connections("all"))
         return {"tasks": len(asyncio.all_tasks()), "threads": threading.active_count(), "sockets": sockets}
 
-    async def one(number: int) -> None:
+    async def one(number: int, talks_s: float = 0.0) -> None:
         async with RtcClient() as client:
             await client.connect_http(server.base_url, timeout_s=20)
             await client.event("session.created")
+            await asyncio.sleep(talks_s)
             if number % 2:
                 await client.delete()
             else:
                 await client.hang_up()
 
-    await one(0)
+    await one(0, 0.5)  # by then all threads that stay are there
     await one(1)
     await conversations_end(server)
     before = left()
