@@ -13,6 +13,8 @@ from enum import StrEnum
 from itertools import pairwise
 
 import numpy as np
+import numpy.fft
+import numpy.ma  # `median` imports it when first called: in the middle of a call, for 0.2 s
 
 from kame_core.audio import Samples, silence
 from kame_core.vad import SAMPLE_RATE_HZ, WINDOW_SAMPLES, GateChange, GateState

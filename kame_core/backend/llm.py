@@ -5,6 +5,7 @@ Importing this module loads the `openai` package (about half a second); importer
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import random
 import re
@@ -34,6 +35,9 @@ from kame_core.backend.tool_wire import CallAssembler, as_wire, tool_parameters,
 from kame_core.errors import ChatModelError
 
 logger = logging.getLogger(__name__)
+
+with contextlib.suppress(ImportError):  # else anyio does so at the first request: in the middle of a call, for 0.2 s
+    importlib.import_module("anyio._backends._asyncio")
 
 _MOST_ATTEMPTS = 3
 _FIRST_BACKOFF_S = 0.15

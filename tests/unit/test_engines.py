@@ -1,6 +1,8 @@
 """The engine room: parts that load beside each other, fail alone, get better, and end together."""
 
 import asyncio
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -196,3 +198,12 @@ def test_a_part_as_line_and_json() -> None:
     assert part.as_line() == "  Speech-to-text   pocketsphinx                 ready 25%  Because."
     assert part.as_json()["note"] == "Because. Do more."
     assert part.as_json()["progress"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("kame_core.backend.llm", "anyio._backends._asyncio"), ("kame_core.prosody", "numpy.ma")]
+)
+def test_what_libraries_would_import_in_the_middle_of_a_call_is_there_before(ours: str, theirs: str) -> None:
+    """Where Python may not keep compiled modules, such an import stops everything for 0.2 s."""
+    code = f"import sys, {ours}; sys.exit({theirs!r} not in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
