@@ -10,7 +10,7 @@ import numpy as np
 
 from kame_core.audio import SAMPLE_RATE_HZ, level_dbfs, read_audio, silence, write_wav
 from tests.support.speech import say
-from tests.support.understanding import understood
+from tests.support.understanding import CAPITALS, understood
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -41,4 +41,4 @@ def test_a_wav_file_is_answered_with_a_wav_file(tmp_path: Path) -> None:
     assert "Paris is the capital of France." in said[1]
     answer = read_audio(tmp_path / "answer.wav")
     assert level_dbfs(answer) > -40
-    assert {"capital", "france"} <= set(understood(answer))
+    assert {"capital", "france"} <= set(understood(answer, CAPITALS))

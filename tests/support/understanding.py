@@ -1,4 +1,8 @@
-"""What a general recogniser makes of received sound; independent of the recogniser under test."""
+"""What a recogniser of its own makes of received sound; independent of the recogniser under test.
+
+With a closed list of words it must choose among them: the same sound, shifted by some samples, is not "friends" once
+and "France" the next time, and whichever other answer of the list was said is still told apart.
+"""
 
 import functools
 from typing import Any
@@ -13,26 +17,42 @@ _LEAD_SAMPLES = _RATE_HZ * 3 // 10
 _MERGE_SAMPLES = _RATE_HZ * 6 // 10
 
 
+#: Words of answers about capitals: thirty places that could have been said instead.
+CAPITALS = (
+    "there is the capital of what and paris france london england berlin germany madrid spain rome italy lisbon "
+    "portugal vienna austria athens greece dublin ireland oslo norway stockholm sweden helsinki finland warsaw poland "
+    "brussels belgium prague moscow russia tokyo japan ottawa canada cairo egypt"
+)
+
+
 @functools.cache
-def _decoder() -> Any:
+def _decoder(words: str) -> Any:
     from pocketsphinx import Decoder
 
-    return Decoder(loglevel="FATAL")
+    decoder = Decoder(loglevel="FATAL")
+    if words:
+        choice = " | ".join(words.split())
+        decoder.add_jsgf_string("closed", f"#JSGF V1.0; grammar closed; public <said> = ({choice})+;")
+        decoder.activate_search("closed")
+    return decoder
 
 
-def understood(sound: Samples) -> list[str]:
-    """Words in float32 [n] mono 24 kHz, lower case, recognised stretch by stretch with the whole-utterance mean."""
+def understood(sound: Samples, words: str = "") -> list[str]:
+    """Words in float32 [n] mono 24 kHz, lower case, recognised stretch by stretch with the whole-utterance mean.
+
+    `words`, where given, are the only ones it may choose from.
+    """
     narrow = resample(sound, SAMPLE_RATE_HZ, _RATE_HZ)
-    words: list[str] = []
+    heard: list[str] = []
     for begin, end in _speech(narrow):
         piece = to_int16(narrow[max(0, begin - _LEAD_SAMPLES) : end + _LEAD_SAMPLES])
-        decoder = _decoder()
+        decoder = _decoder(words)
         decoder.start_utt()
         decoder.process_raw(piece.tobytes(), False, True)
         decoder.end_utt()
         if decoder.hyp() is not None:
-            words += decoder.hyp().hypstr.split()
-    return words
+            heard += decoder.hyp().hypstr.split()
+    return heard
 
 
 def _speech(narrow: Samples) -> list[tuple[int, int]]:
