@@ -92,6 +92,20 @@ ARITHMETIC = [
     ("is seventeen a prime number", "Seventeen is a prime number."),
     ("is ninety one prime", "Ninety one is not a prime number, it can be divided by seven."),
     ("is twelve even or odd", "Twelve is even."),
+    ("-3^2", "Minus three to the power of two is minus nine."),
+    ("the square of minus three", "The square of minus three is nine."),
+    ("(2 + 3) * 4", "That makes twenty."),
+    ("10 - (3 - 2)", "That makes nine."),
+    ("(-3)^2", "That makes nine."),
+    ("((2+3)*(4-1))/5", "That makes three."),
+    ("2(3+4)", "That makes fourteen."),
+    ("-(2+3)", "That makes minus five."),
+    ("2(-3)", "That makes minus six."),
+    ("5--3", "Five minus minus three is eight."),
+    ("what is the factorial of five", "Five factorial is one hundred twenty."),
+    ("what is the square root of (16 + 9)", "That makes five."),
+    ("(two plus three) times four", "That makes twenty."),
+    ("sqrt(16)", "The square root of sixteen is four."),
     ("what is the remainder of ten divided by three", "Ten divided by three leaves a remainder of one."),
     ("uh can you tell me what two plus three is", "Two plus three is five."),
     ("so um how much is nine times nine please", "Nine times nine is eighty one."),
@@ -146,6 +160,24 @@ CALENDAR = [
     ("what was yesterday", "Yesterday was Saturday, November twenty first."),
     ("what was the date yesterday", "Yesterday was Saturday, November twenty first."),
     ("is tomorrow monday", "Yes, tomorrow is Monday."),
+    ("is it sunday today", "Yes, today is Sunday."),
+    ("is today a weekday", "No, today is Sunday."),
+    ("is tomorrow a weekday", "Yes, tomorrow is Monday."),
+    ("is 2100 a leap year", "No, twenty one hundred will not be a leap year."),
+    ("what is the day after tomorrow", "The day after tomorrow is Tuesday, November twenty fourth."),
+    ("what is thirty days from today", "That will be Tuesday, December twenty second."),
+    ("how many days are left this year", "After today there are thirty nine days left this year."),
+    ("what time is it in england", "In the United Kingdom it is two oh five in the afternoon."),
+    ("is christmas on a weekend", "No, Christmas is a Friday."),
+    ("what time is it in georgia", "In Georgia it is six oh five in the evening."),
+    ("what time is it in bali", "In Denpasar it is ten oh five at night."),
+    ("what time is it in ontario", "In Toronto it is nine oh five in the morning."),
+    ("what time is it in virginia", "In Virginia it is nine oh five in the morning."),
+    ("how many days from friday to sunday", "From the coming Friday to the Sunday after there are two days."),
+    ("how many days from sunday to friday", "From Sunday to the coming Friday there are five days."),
+    ("how many days from wednesday to tuesday", "From the coming Wednesday to the Tuesday after there are six days."),
+    ("how many days from christmas to today", "From Christmas to today there are three hundred thirty two days."),
+    ("how many days from march first 2026 to april tenth", "From March first to April tenth there are forty days."),
     ("what year is it", "It is twenty twenty six."),
     ("what month is it", "It is November."),
     ("how many days until christmas", "There are thirty three days until Christmas."),
@@ -208,6 +240,16 @@ UNITS = [
     ),
     ("convert 100 km/h to mph", "One hundred kilometers per hour is about sixty two point one four miles per hour."),
     ("how many teaspoons are there in a tablespoon", "One tablespoon is three teaspoons."),
+    ("how many inches in a foot and a half", "One and a half feet is eighteen inches."),
+    ("three feet and a half in inches", "Three and a half feet is forty two inches."),
+    ("how many minutes in an hour and a half", "One and a half hours is ninety minutes."),
+    (
+        "how many inches is five foot five and a half",
+        "Five feet five and a half inches is sixty five point five inches.",
+    ),
+    ("how tall is six feet in centimeters", "Six feet is one hundred eighty two point eight eight centimeters."),
+    ("5 feet (in inches)", "Five feet is sixty inches."),
+    ("how many inches in 6 feet (1.8 m)", "Six feet is seventy two inches."),
     ("how many megabytes are in a gigabyte", "One gigabyte is one thousand megabytes."),
     ("how many liters in a gallon", "One gallon is about three point seven eight five liters."),
     ("how many square feet in an acre", "One acre is about forty three thousand five hundred sixty square feet."),
@@ -243,6 +285,33 @@ PLACES = [
     ("what is the currency of bulgaria", "The currency of Bulgaria is the euro."),
     ("what language do they speak in brazil", "In Brazil, the main language is Portuguese."),
     ("what languages are spoken in switzerland", "In Switzerland, the main languages are German, French and Italian."),
+    ("what languages are spoken in bulgaria", "In Bulgaria, the main language is Bulgarian."),
+    ("what language do they speak in malta", "In Malta, the main languages are Maltese and English."),
+    ("languages of luxembourg", "In Luxembourg, the main languages are Luxembourgish, German and French."),
+    (
+        "how many people live in florida",
+        "By the census of twenty twenty, Florida has about twenty one point five million people.",
+    ),
+    ("what is the population of washington", "The city of Washington has about six hundred ninety thousand people."),
+    ("what is the capital of tasmania", "Hobart is the capital of Tasmania."),
+    ("is sydney the capital of new south wales", "Yes, Sydney is the capital of New South Wales."),
+    ("where is slavonia", "Slavonia is in Croatia."),
+    ("where is the sahara", "The Sahara is in Africa."),
+    ("where is ontario canada", "Ontario is in Canada."),
+    ("where is bali", "Bali is in Indonesia."),
+    ("where are the balkans", "The Balkans are in southeastern Europe."),
+    ("where is new york", "New York City is in the United States."),
+    ("where is the hague", "The Hague is in the Netherlands."),
+    ("where is perth scotland", "Perth is in the United Kingdom."),
+    ("is london the capital of england", "Yes, London is the capital of England."),
+    (
+        "is atlanta the capital of georgia",
+        "Yes, Tbilisi is the capital of the country Georgia, and Atlanta of the US state.",
+    ),
+    ("which countries border the usa", "The United States borders Canada and Mexico."),
+    ("what currency do they use in bali", "The currency of Indonesia is the rupiah."),
+    ("which continent is vladivostok on", "Vladivostok is in Russia, in Asia."),
+    ("what is the capital of france (the country)", "Paris is the capital of France."),
     ("which continent is egypt in", "Egypt is in Africa."),
     ("which country is paris in", "Paris is in France."),
     ("where is munich", "Munich is in Germany."),
@@ -299,6 +368,12 @@ OUT_OF_DOMAIN = [
     "convert ten miles to kilograms",
     "if i have two apples and buy three more how many do i have",
     "what is love",
+    "is christmas a holiday",
+    "is friday a holiday",
+    "how many people live in ontario",
+    "what is the capital of burgundy",
+    "where is asia",
+    "which country is the best",
 ]
 
 
@@ -325,13 +400,16 @@ def test_says_honestly_what_it_cannot_answer(question: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "question", ["what is two plus bananas", "what's 50 + 20%", "twenty twenty plus one", "one two three times four"]
+    "question",
+    ["what is two plus bananas", "what's 50 + 20%", "twenty twenty plus one", "one two three times four", "(2 + 3"],
 )
 def test_a_sum_that_cannot_be_read_is_never_answered_with_a_number(question: str) -> None:
     assert ask(question) == BAD_SUM
 
 
-@pytest.mark.parametrize("question", ["what is the capital of new", "what is the capital of narnia"])
+@pytest.mark.parametrize(
+    "question", ["what is the capital of new", "what is the capital of narnia", "what is the capital of burgundia"]
+)
 def test_unknown_places_are_asked_for_again(question: str) -> None:
     assert ask(question) == "I did not recognise that place. Please say its name again."
     assert not understands(question)

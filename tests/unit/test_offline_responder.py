@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from kame_core.backend.base import ChatEvent, ChatMessage, ChatModel, ChatRequest, Finish, TextDelta
 from kame_core.backend.offline import OfflineResponder
 from kame_core.backend.offline.dates import easter
-from kame_core.backend.offline.gazetteer import gazetteer
+from kame_core.backend.offline.gazetteer import STATE_CAPITALS, STATE_PEOPLE, gazetteer
 from kame_core.backend.offline.places import answer_places
+from kame_core.backend.offline.regions import regions
 from kame_core.backend.offline.reply import count_words
 from kame_core.backend.offline.responder import local_now
 from kame_core.backend.offline.units import unit_table
@@ -104,7 +105,7 @@ _WORDS = tuple(
         "square root squared factorial capital population currency france paris georgia new york tokyo time date day",
         "july fourth until christmas how many feet miles convert to degrees celsius fahrenheit ounces tomorrow leap",
         "year 2028 0 -5 12 3.5 99999 it that again hello joke power zero between since border bigger than or are you",
-        "language february thirtieth ago weeks",
+        "language february thirtieth ago weeks bali ontario foot ( ) from weekday",
     )
     for word in line.split()
 )
@@ -114,7 +115,7 @@ def speakable(text: str) -> bool:
     return count_words(text) <= 30 and all(c.isalpha() or c in " .,'-" for c in text) and text.endswith(".")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(st.sampled_from(_WORDS), max_size=20).map(" ".join),
     st.lists(st.sampled_from(_WORDS), max_size=8).map(" ".join),
@@ -129,7 +130,7 @@ def test_any_words_get_a_speakable_answer(text: str, before: str) -> None:
     assert partial is None or speakable(partial)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(max_size=600))
 def test_any_text_gets_a_speakable_answer(text: str) -> None:
     answer = OfflineResponder(lambda: NOW).reply((ChatMessage("user", text),))
@@ -137,7 +138,7 @@ def test_any_text_gets_a_speakable_answer(text: str) -> None:
     assert speakable(answer)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.sampled_from(
         (
@@ -183,6 +184,13 @@ def test_every_country_has_speakable_facts(question: str, known_gaps: set[str]) 
     assert set(missing) <= known_gaps
 
 
+def test_regions_are_called_like_no_country_or_state_and_lie_in_what_is_known() -> None:
+    places = gazetteer()
+    names = {*places.country_codes, *places.states}
+    assert names.isdisjoint(regions())
+    assert STATE_PEOPLE.keys() == STATE_CAPITALS.keys()
+
+
 def test_every_unit_says_and_finds_itself() -> None:
     table = unit_table()
     for units in table.by_name.values():
@@ -205,7 +213,7 @@ def test_easter_is_a_sunday_in_its_five_weeks(year: int) -> None:
     assert date(year, 3, 22) <= day <= date(year, 4, 25)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dates(date(1900, 1, 1), date(2100, 12, 31)))
 def test_days_until_christmas_counts_right(day: date) -> None:
     moment = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)

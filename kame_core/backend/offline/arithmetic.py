@@ -124,6 +124,13 @@ def _continued(body: str) -> str:
     return body
 
 
+def continues_sum(plain: str) -> bool:
+    """Whether it would go on from a last result, if there were one: "minus five times two"."""
+    lead = _LEAD.match(plain + " ")
+    body = plain[lead.end() :] if lead else plain
+    return _continued(body) != body
+
+
 def answer_arithmetic(plain: str, last: Fraction | None = None) -> Reply | None:
     """The answer to a sum.
 
@@ -157,6 +164,7 @@ def _say_result(term: Sum) -> Reply:
     spoken, said_exactly = speak_number(term.value)
     result = ("" if said_exactly and term.exact else "about ") + spoken
     restated = count_words(term.spoken) <= MAX_RESTATED_WORDS and count_words(term.spoken + result) < 30
+    restated = restated and "(" not in term.spoken  # which cannot be heard
     pause = "," if "," in term.spoken else ""
     text = f"{term.spoken}{pause} is {result}" if restated else f"that makes {result}"
     return Reply(sentence(text), value=term.value)

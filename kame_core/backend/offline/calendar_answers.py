@@ -13,12 +13,14 @@ from kame_core.backend.offline.dates import (
     WEEKDAYS,
     Day,
     NoSuchDay,
+    next_day,
     parse_day,
     speak_date,
     weekday_name,
 )
-from kame_core.backend.offline.gazetteer import gazetteer
+from kame_core.backend.offline.gazetteer import CITIES_BEFORE_STATES, UK_COUNTRY_CAPITALS, Gazetteer, gazetteer
 from kame_core.backend.offline.numbers import parse_year, speak_integer, speak_year
+from kame_core.backend.offline.regions import Region
 from kame_core.backend.offline.reply import Reply, sentence
 
 _TIME = re.compile(
@@ -39,11 +41,13 @@ _MONTH = re.compile(r"(?:what|which) month is (?:it|this)(?: now| right now)?|wh
 _WHICH_DAY = re.compile(
     rf"(?:on )?(?:what|which) (?:day|weekday|date){_DAYLESS} (?:is it going to be|will it be|was it|is it|is|was|will|"
     r"does|did|are|be)(?: it)? (?P<x>.+?)(?: fall on| fall| be on| be| on| land on)?|"
-    r"what (?:is|was|will be) (?:the )?(?:date|day)(?: of the week)? (?:on |of |for )?(?P<x2>.+)|"
     r"what (?:is|was|will be) (?P<x3>tomorrow|yesterday|the day (?:after tomorrow|before yesterday))"
     r"(?: 's)?(?: date| day)?|"
+    r"what (?:is|was|will be) (?P<x6>\w+(?: \w+)* (?:from (?:now|today|tomorrow)|ago|later))|"
+    r"what (?:is|was|will be) (?:the )?(?:date|day)(?: of the week)? (?:on |of |for )?(?P<x2>.+)|"
     r"when (?:is|was|does|will) (?P<x4>.+?)(?: be| fall| start| take place)?|"
-    r"(?:is|was) (?P<x5>.+?)(?: a| on a)? (?P<guess>\w+day)"
+    rf"(?:is|was|will) (?P<x5>.+?)(?: be)?(?: a| the| on a| on the| on)? "
+    rf"(?P<guess>{'|'.join(WEEKDAYS)}|weekday|weekend)(?: today)?"
 )
 _UNTIL = re.compile(
     r"(?:how (?:many (?P<unit>days|weeks|months)|long|far)(?: are there| is it| are left| do i have| do we have|"
@@ -52,14 +56,17 @@ _UNTIL = re.compile(
 )
 _SINCE = re.compile(
     r"how (?:many (?P<unit>days|weeks)|long)(?: has it been| have passed| is it| ago| since| ago was| ago is|"
-    r" are there| has passed| was it)* (?:since|ago was|ago is|was|from) (?P<x>.+)"
+    r" are there| has passed| was it)* (?:since|ago was|ago is|was) (?P<x>.+)"
 )
 _BETWEEN = re.compile(
-    r"how many (?P<unit>days|weeks)(?: are there| are| lie| is it)? (?:between|from) (?P<x>.+?) "
+    r"how many (?P<unit>days|weeks)(?: are there| are| lie| is it)? (?P<order>between|from) (?P<x>.+?) "
     r"(?:and|to|until|till) (?P<y>.+)"
 )
 _DAYS_IN = re.compile(
     r"how many days (?:are in|are there in|in|does|has|is in)(?: the month of)? (?P<x>.+?)(?: have| has)?"
+)
+_DAYS_LEFT = re.compile(
+    r"how many days (?:are |are there )?(?:left|remaining|remain)(?: in| of)? (?:the|this) (?P<part>year|month)"
 )
 _LEAP = re.compile(
     r"(?:is|was|will)(?: the year)? (?P<x>.+?) (?:be )?a leap year|(?P<next>when is the next leap year|"
@@ -85,12 +92,12 @@ def speak_clock_time(moment: datetime) -> str:
 
 
 def _zone_time(place: str, moment: datetime, *, guess: bool) -> str | None:
-    """The time in a city, a country or a US state's namesake city."""
+    """The time in a city, a country, a region or a US state."""
     plain = place.removeprefix("the ").strip()
     if plain in _ZONE_WORDS:
         return f"In Greenwich it is {speak_clock_time(moment.astimezone(ZoneInfo('UTC')))}"
     places = gazetteer()
-    country = places.country(plain, near=guess)
+    country = places.countries["GB"] if plain in UK_COUNTRY_CAPITALS else places.country(plain, near=guess)
     cities = places.find_cities(plain)
     if country is not None and not (cities and cities[0].country == country.code and cities[0].name == country.spoken):
         zones = _known_zones(places.zones.get(country.code, ()))
@@ -107,15 +114,27 @@ def _zone_time(place: str, moment: datetime, *, guess: bool) -> str | None:
             zone = ZoneInfo(capital.time_zone)
             subject, extra = capital.name, f", other parts of {country.spoken} have other times"
         return f"In {subject} it is {speak_clock_time(moment.astimezone(zone))}{extra}"
-    cities = cities or (places.find_cities(plain, near=True) if guess else ())
+    state = None if plain in CITIES_BEFORE_STATES else places.state(plain)
+    region = places.region(plain)
+    if region is not None:
+        return _region_time(places, region, moment)
+    cities = () if state else cities or (places.find_cities(plain, near=True) if guess else ())
     if not cities:
-        state = places.state(plain)
         zones = _known_zones(places.zones.get(f"US.{places.state_codes[state]}", ())) if state else []
         if state and zones and len({moment.astimezone(zone).utcoffset() for zone in zones}) == 1:
             return f"In {state} it is {speak_clock_time(moment.astimezone(zones[0]))}"
         return f"{state} has more than one time zone, please name a city" if state else None
     local = _known_zones((cities[0].time_zone,))
     return f"In {cities[0].name} it is {speak_clock_time(moment.astimezone(local[0]))}" if local else None
+
+
+def _region_time(places: Gazetteer, region: Region, moment: datetime) -> str | None:
+    """The time in a region's capital, or in all of a country that has only one."""
+    city, country = places.region_city(region), places.country(region.home)
+    zones = _known_zones((city.time_zone,) if city else places.zones.get(country.code, ()) if country else ())
+    if not zones or len({moment.astimezone(zone).utcoffset() for zone in zones}) > 1:
+        return None
+    return f"In {region.capital if city else region.spoken} it is {speak_clock_time(moment.astimezone(zones[0]))}"
 
 
 def _known_zones(names: tuple[str, ...]) -> list[ZoneInfo]:
@@ -152,7 +171,7 @@ def _name(day: Day, today: date) -> str:
 
 def _which_day(found: re.Match[str], plain: str, today: date) -> Reply | None:
     text = next(value for key, value in found.groupdict().items() if key.startswith("x") and value)
-    day = parse_day(text, today)
+    day = parse_day("today" if text == "it" and found["guess"] else text, today)
     if isinstance(day, NoSuchDay):
         return Reply(day.reason)
     if day is None:
@@ -164,7 +183,10 @@ def _which_day(found: re.Match[str], plain: str, today: date) -> Reply | None:
             day = Day(day.before(today), day.name)
     verb = "was" if day.on < today else "is" if day.on == today or day.name else "will be"
     if found["guess"]:
-        verdict = "Yes" if weekday_name(day.on).lower() == found["guess"] else "No"
+        if day.name.split()[-1:] and day.name.split()[-1].lower() in WEEKDAYS:
+            return None  # "is friday a weekday": about no day of the calendar
+        kind = "weekend" if day.on.weekday() >= 5 else "weekday"
+        verdict = "Yes" if found["guess"] in (weekday_name(day.on).lower(), kind) else "No"
         article = "" if day.name in _PLAIN_DAYS else "a "
         return Reply(sentence(f"{verdict}, {_name(day, today)} {verb} {article}{weekday_name(day.on)}"))
     templates = ("what day is {}",)
@@ -203,7 +225,7 @@ def _since(found: re.Match[str], today: date) -> Reply | None:
     day = parse_day(found["x"], today)
     if isinstance(day, NoSuchDay):
         return Reply(day.reason)
-    if day is None or (day.before(today) > today):
+    if day is None or day.before(today) >= today:
         return None
     past = day.before(today)
     name = day.name or speak_date(past, today)
@@ -217,14 +239,28 @@ def _between(found: re.Match[str], today: date) -> Reply | None:
     if first is None or second is None:
         return None
     start, end = first.on, second.on
-    if first.yearly and second.yearly and first.rule and second.rule:
-        start, end = first.rule(today.year), second.rule(today.year)
-        if end < start:
-            end = second.rule(today.year + 1)
+    if first.yearly and second.yearly and first.rule:
+        start = first.rule(today.year)
+    if second.rule:
+        end = next_day(start, second.rule)
+    second_name = second.name
+    if end < start and second_name.rpartition(" ")[2].lower() in WEEKDAYS:
+        end += timedelta(days=7 * ((start - end).days // 7 + 1))
+        second_name = f"the {weekday_name(end)} after"
+    elif end < start and first.rule and found["order"] == "from":
+        start = first.before(end)
     span = _span(abs((end - start).days), found["unit"])
     verb = "is" if span.startswith("one ") and " and " not in span else "are"
-    first_name, second_name = first.name or speak_date(start, today), second.name or speak_date(end, today)
+    first_name, second_name = first.name or speak_date(start, today), second_name or speak_date(end, today)
     return Reply(sentence(f"From {first_name} to {second_name} there {verb} {span}"))
+
+
+def _days_left(found: re.Match[str], today: date) -> Reply:
+    month = 12 if found["part"] == "year" else today.month
+    left = (date(today.year, month, calendar.monthrange(today.year, month)[1]) - today).days
+    return Reply(
+        sentence(f"After today there {'is' if left == 1 else 'are'} {_count(left, 'day')} left this {found['part']}")
+    )
 
 
 def _days_in(found: re.Match[str], today: date) -> Reply | None:
@@ -261,11 +297,10 @@ def _leap(found: re.Match[str], today: date) -> Reply | None:
     asked = today.year if found["x"] in ("this", "it", "this year") else parse_year(found["x"].split())
     if asked is None or not FIRST_YEAR <= asked <= LAST_YEAR:
         return None
-    verb = "is" if asked == today.year else "was" if asked < today.year else "will be"
-    verdict = f"Yes, {speak_year(asked)} {verb} a leap year" if calendar.isleap(asked) else None
-    return Reply(
-        sentence(verdict or f"No, {speak_year(asked)} {verb} not a leap year"), templates=("is {} a leap year",)
-    )
+    verb = "is{}" if asked == today.year else "was{}" if asked < today.year else "will{} be"
+    verdict, negation = ("Yes", "") if calendar.isleap(asked) else ("No", " not")
+    text = f"{verdict}, {speak_year(asked)} {verb.format(negation)} a leap year"
+    return Reply(sentence(text), templates=("is {} a leap year",))
 
 
 def answer_calendar(plain: str, now: Callable[[], datetime], *, guess: bool = True) -> Reply | None:
@@ -297,6 +332,7 @@ def answer_calendar(plain: str, now: Callable[[], datetime], *, guess: bool = Tr
         (_BETWEEN, _between),
         (_UNTIL, _until),
         (_SINCE, _since),
+        (_DAYS_LEFT, _days_left),
         (_DAYS_IN, _days_in),
     ):
         found = pattern.fullmatch(plain)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from kame_core.backend.base import ChatMessage
-from kame_core.backend.offline.arithmetic import answer_arithmetic, sounds_like_sum
+from kame_core.backend.offline.arithmetic import answer_arithmetic, continues_sum, sounds_like_sum
 from kame_core.backend.offline.calendar_answers import answer_calendar
 from kame_core.backend.offline.places import answer_places
 from kame_core.backend.offline.reply import Reply, count_words
@@ -24,17 +24,21 @@ from kame_core.backend.offline.wording import MAX_CHARS, normalise, split_senten
 
 MAX_WORDS = 30
 MAX_QUESTION_WORDS = 40
-REMEMBERED_TURNS = 12
-"""How many earlier user turns a follow-up may refer to."""
+REMEMBERED_TURNS, REMEMBERED_CHARS = 12, 250
+"""How many earlier user turns a follow-up may refer to, and about how long they may be all together: they are read
+anew at each partial transcript, on the event loop."""
 
 _FOLLOW_UP = re.compile(
     r"(?:(?:and|or|but|also|then|so) )?"
     r"(?:(?:what|how) (?:about|of|is (?:it|that|there)(?= (?:in|of|for) ))|and|the same) ?"
-    r"(?:of |in |for |with |to |on |from |the one (?:of|in) )*(?P<x>.+)|(?:and |or |of |in |for |to )+(?P<x2>.+)"
+    r"(?:of |in |for |with |to |on |from |the one (?:of|in) )*(?P<x>.+)|(?:and |or |of |in |for |to )+(?P<x2>.+)|"
+    r"i (?:meant|mean|said) (?P<x3>.+)"
 )
+_BRACKET = re.compile(r"[()]")
+_ASIDE = re.compile(r"\([^()]*\)|[()]")
 _UNFINISHED = re.compile(
     r"\b(?:of|in|the|a|an|to|and|plus|minus|times|by|over|is|are|until|between|point|percent|than|or|for|from|what|"
-    r"convert|divided|multiplied|square|root|what's)$"
+    r"convert|divided|multiplied|square|root|what's|what time)$"
 )
 
 
@@ -62,7 +66,7 @@ def _follow_up(plain: str, now: Callable[[], datetime], memory: Memory, *, guess
     if memory.last is None:
         return None
     found = _FOLLOW_UP.fullmatch(plain)
-    subject = (found["x"] or found["x2"]) if found else plain
+    subject = next(filter(None, found.groups())) if found else plain
     if not found and (not guess or len(plain.split()) > 3):
         return None
     subject = re.sub(r" (?:then|instead|please)$", "", subject)
@@ -83,6 +87,15 @@ def answer_sentence(text: str, now: Callable[[], datetime], memory: Memory, *, g
     plain = normalise(text)
     if not plain or len(text) > MAX_CHARS or count_words(plain) > MAX_QUESTION_WORDS:
         return None
+    if _BRACKET.search(plain):
+        reply = answer_arithmetic(strip_politeness(plain), memory.last.value if memory.last else None)
+        if reply is not None or sounds_like_sum(plain):
+            return reply
+        # Another question says the same without what is between them, or with it as if they were not there.
+        aside = answer_sentence(_ASIDE.sub(" ", plain), now, memory, guess=guess)
+        if aside is not None and aside.sure:
+            return aside
+        plain = " ".join(_BRACKET.sub(" ", plain).split())
     stripped = strip_politeness(plain)
     again = [words for words in (plain, stripped) if REPEAT.fullmatch(words) and words != "tell me"]
     if again and (guess or "again" in plain):
@@ -132,11 +145,23 @@ def remember(messages: Sequence[ChatMessage], now: Callable[[], datetime]) -> Me
     users = [message.content for message in messages if message.role == "user"]
     told = sum(joke[:24] in message.content for message in messages if message.role == "assistant" for joke in JOKES)
     memory = Memory(turns=len(users), jokes=told, said=" ".join(said.split()[:60]))
-    for text in users[-REMEMBERED_TURNS:]:
+    turns: list[tuple[str, Reply | None]] = []
+    chars = 0
+    for text in reversed(users[-REMEMBERED_TURNS:]):
         reply = answer_text(text, now, memory)
-        if reply is not None and (reply.value is not None or reply.templates):
+        turns.append((text, reply))
+        chars += len(text)
+        if chars > REMEMBERED_CHARS or (_leaves_something(reply) and not continues_sum(normalise(text))):
+            break  # a turn that stands alone: what was before it does not matter
+    for text, alone in reversed(turns):
+        reply = alone if memory.last is None else answer_text(text, now, memory)
+        if _leaves_something(reply):
             memory = replace(memory, last=reply)
     return memory
+
+
+def _leaves_something(reply: Reply | None) -> bool:
+    return reply is not None and (reply.value is not None or bool(reply.templates))
 
 
 def answer(messages: Sequence[ChatMessage], now: Callable[[], datetime], *, complete: bool) -> Reply | None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kame_core.backend.offline.regions import Region, find_region
 from kame_core.backend.offline.wording import closest, fold, word_list
 
 CONTINENTS = {
@@ -20,6 +21,7 @@ CONTINENTS = {
     "OC": "Oceania",
     "SA": "South America",
 }
+_CONTINENT_NAMES = frozenset(name.lower() for name in CONTINENTS.values())
 _DISSOLVED = frozenset(("CS", "AN", "UM"))
 
 _NAMES = {
@@ -90,6 +92,8 @@ _CAPITAL_NOTES = {
     "CH": "Bern is the seat of the Swiss government, and so in practice the capital of Switzerland.",
 }
 _AREAS = {"MC": 2, "CH": 41285, "US": 9833517, "FR": 551695, "CA": 9984670}
+_LEASED_BORDER = {"US", "CU"}
+"""Guantanamo Bay is leased: no border of the two countries."""
 _CURRENCIES = {
     "ARS": "Argentine peso", "AUD": "Australian dollar", "BBD": "Barbadian dollar", "BSD": "Bahamian dollar",
     "CAD": "Canadian dollar", "CHF": "Swiss franc", "CLP": "Chilean peso", "CNY": "yuan", "COP": "Colombian peso",
@@ -124,6 +128,28 @@ STATE_CAPITALS = {
     "Vermont": "Montpelier", "Virginia": "Richmond", "Washington": "Olympia", "West Virginia": "Charleston",
     "Wisconsin": "Madison", "Wyoming": "Cheyenne",
 }  # fmt: skip
+STATE_PEOPLE = {
+    "Alabama": 5_024_279, "Alaska": 733_391, "Arizona": 7_151_502, "Arkansas": 3_011_524, "California": 39_538_223,
+    "Colorado": 5_773_714, "Connecticut": 3_605_944, "Delaware": 989_948, "Florida": 21_538_187, "Georgia": 10_711_908,
+    "Hawaii": 1_455_271, "Idaho": 1_839_106, "Illinois": 12_812_508, "Indiana": 6_785_528, "Iowa": 3_190_369,
+    "Kansas": 2_937_880, "Kentucky": 4_505_836, "Louisiana": 4_657_757, "Maine": 1_362_359, "Maryland": 6_177_224,
+    "Massachusetts": 7_029_917, "Michigan": 10_077_331, "Minnesota": 5_706_494, "Mississippi": 2_961_279,
+    "Missouri": 6_154_913, "Montana": 1_084_225, "Nebraska": 1_961_504, "Nevada": 3_104_614,
+    "New Hampshire": 1_377_529, "New Jersey": 9_288_994, "New Mexico": 2_117_522, "New York": 20_201_249,
+    "North Carolina": 10_439_388, "North Dakota": 779_094, "Ohio": 11_799_448, "Oklahoma": 3_959_353,
+    "Oregon": 4_237_256, "Pennsylvania": 13_002_700, "Rhode Island": 1_097_379, "South Carolina": 5_118_425,
+    "South Dakota": 886_667, "Tennessee": 6_910_840, "Texas": 29_145_505, "Utah": 3_271_616, "Vermont": 643_077,
+    "Virginia": 8_631_393, "Washington": 7_705_281, "West Virginia": 1_793_716, "Wisconsin": 5_893_718,
+    "Wyoming": 576_851,
+}  # fmt: skip
+"""People by the census of 2020 (US Census Bureau)."""
+CITIES_BEFORE_STATES = frozenset(("new york", "washington"))
+"""Where a city and a US state share a name and mostly the city is meant."""
+_NEAR_CITY_PEOPLE = 2_000_000
+"""A misspelt name may be taken for a city this large, or for a capital: smaller ones are too often another place."""
+_STRAY_SHARE = 0.1
+"""Up to this share of a country's people, a zone that is mostly another country's is an error or in dispute."""
+_UNOFFICIAL_ZONES = frozenset(("Asia/Urumqi",))
 UK_COUNTRY_CAPITALS = {
     "england": "London",
     "scotland": "Edinburgh",
@@ -131,6 +157,7 @@ UK_COUNTRY_CAPITALS = {
     "northern ireland": "Belfast",
 }
 """Countries within the United Kingdom."""
+_UK_PARTS = {"england": "ENG", "scotland": "SCT", "wales": "WLS", "northern ireland": "NIR"}
 _CITY_ALIASES = {
     "new york": "new york city",
     "nyc": "new york city",
@@ -141,16 +168,17 @@ _CITY_ALIASES = {
     "vegas": "las vegas",
     "washington dc": "washington",
     "washington d c": "washington",
-    "st petersburg": "saint petersburg",
-    "saint louis": "st louis",
-    "kyiv": "kyiv",
     "kiev": "kyiv",
     "bombay": "mumbai",
     "calcutta": "kolkata",
     "madras": "chennai",
     "peking": "beijing",
     "saigon": "ho chi minh city",
-    "hague": "the hague",
+    "hanover": "hannover",
+    "odessa": "odesa",
+    "medina": "madinah",
+    "sidney": "sydney",
+    "rio": "rio de janeiro",
     "naples": "napoli",
     "mexico": "mexico city",
 }
@@ -200,27 +228,45 @@ class Gazetteer:
     """US states by folded name."""
     state_codes: Mapping[str, str]
     large_cities: Mapping[str, tuple[str, ...]]
-    """Names of cities over half a million by first letter: what a misspelt name may be taken for."""
+    """Names of capitals and of the largest cities by first letter: what a misspelt name may be taken for."""
     zones: Mapping[str, tuple[str, ...]]
     """Time zones of each country, and of US states as "US.TX", most people first."""
 
     def country(self, name: str, *, near: bool = False) -> Country | None:
         """The country of that name; `near`: also if misspelt and nothing else is as close."""
-        name = plain_name(name)
+        name = plain_name(name).removesuffix(" the country")
         code = self.country_codes.get(name)
-        if code is None and near and name not in self.cities and name not in self.states:
+        if code is None and near and name not in self.cities and name not in self.states and not find_region(name):
             code = self.country_codes.get(closest(name, self.country_codes) or "")
         return self.countries[code] if code else None
 
+    def region(self, name: str) -> Region | None:
+        """The province, island or landscape of that name."""
+        return find_region(plain_name(name))
+
+    def region_city(self, region: Region) -> City | None:
+        """A region's capital, if it is a known city."""
+        country = self.country(region.home)
+        cities = self.find_cities(region.capital) if country and region.capital else ()
+        return next((city for city in cities if country and city.country == country.code), None)
+
+    def is_name(self, name: str) -> bool:
+        """Whether something here is called exactly that."""
+        known = self.country(name) or self.state(name) or self.region(name) or self.find_cities(name)
+        return bool(known) or plain_name(name) in UK_COUNTRY_CAPITALS
+
     def state(self, name: str, *, near: bool = False) -> str | None:
         """The US state of that name."""
-        name = plain_name(name).removeprefix("state of ").removesuffix(" state")
+        name = plain_name(name).removeprefix("state of ").removesuffix(" state").removesuffix(" the")
+        near = near and not find_region(name)
         return self.states.get(name) or (self.states.get(closest(name, self.states) or "") if near else None)
 
     def find_cities(self, name: str, *, near: bool = False) -> tuple[City, ...]:
         """Cities of that name, the largest first; also "paris france", "portland in oregon"."""
         name = plain_name(name)
         name = _CITY_ALIASES.get(name, name)
+        if name in _CONTINENT_NAMES:
+            return ()
         found = self.cities.get(name, ())
         if found:
             return found
@@ -229,14 +275,11 @@ class Gazetteer:
             cities = self.cities.get(" ".join(words[:i]), ())
             region = " ".join(words[i:]).removeprefix("in ")
             country, state = self.country(region), self.states.get(region)
-            if cities and (country or state):
-                state_code = self.state_codes.get(state or "")
-                return tuple(
-                    city
-                    for city in cities
-                    if (country and city.country == country.code) or (city.country == "US" and city.state == state_code)
-                )
-        if near and len(name) >= 6 and len(words) <= 3:
+            part = ("GB", _UK_PARTS.get(region)) if region in _UK_PARTS else ("US", self.state_codes.get(state or ""))
+            if cities and (country or part[1]):
+                in_country = [city for city in cities if country and city.country == country.code]
+                return tuple(in_country) or tuple(city for city in cities if (city.country, city.state) == part)
+        if near and len(name) >= 6 and len(words) <= 3 and not find_region(name):
             match = closest(name, self.large_cities.get(name[0], ()))
             return self.cities[match] if match else ()
         return ()
@@ -246,10 +289,8 @@ def plain_name(name: str) -> str:
     """A place's name as it is looked up: folded, no article, no signs, "saint" written out."""
     text = fold(name).replace("-", " ").replace("'", "").replace(".", " ").replace(",", " ").replace("&", "and")
     words = text.split()
-    if len(words) > 1 and words[0] in ("the", "country", "city"):
+    while len(words) > 1 and words[0] in ("the", "country", "city", "of"):
         words = words[1:]
-        if len(words) > 1 and words[0] == "of":
-            words = words[1:]
     words = ["saint" if word == "st" else word for word in words]
     return " ".join(words)
 
@@ -279,7 +320,11 @@ def gazetteer() -> Gazetteer:
             area_km2=_AREAS.get(code, int(raw["areakm2"])),
             currency=_CURRENCY_OF.get(code, currency),
             languages=tuple(part for part in str(raw["languages"]).split(",") if part),
-            neighbors=tuple(part for part in str(raw["neighbours"]).split(",") if part and part not in _DISSOLVED),
+            neighbors=tuple(
+                part
+                for part in str(raw["neighbours"]).split(",")
+                if part and part not in _DISSOLVED and {code, part} != _LEASED_BORDER
+            ),
             capital_note=_CAPITAL_NOTES.get(code, ""),
         )
     codes = {plain_name(str(raw["name"])): code for code, raw in source.get_countries().items() if code in countries}
@@ -288,9 +333,11 @@ def gazetteer() -> Gazetteer:
         code, _, names = line.partition(":")
         codes |= {plain_name(name): code for name in names.split(",")}
     cities, zones = _read_cities(source)
+    capitals = {plain_name(country.capital) for country in countries.values()}
     large: dict[str, list[str]] = {}
     for name, same_name in cities.items():
-        if same_name[0].population > 500_000 and plain_name(same_name[0].name) == name:
+        known = same_name[0].population > _NEAR_CITY_PEOPLE or name in capitals
+        if known and plain_name(same_name[0].name) == name:
             large.setdefault(name[0], []).append(name)
     return Gazetteer(
         countries=countries,
@@ -321,6 +368,21 @@ def _read_cities(source: Any) -> tuple[dict[str, tuple[City, ...]], dict[str, tu
         if name not in by_name:
             by_name[name] = list(dict.fromkeys(cities))
     by_size = {name: tuple(sorted(cities, key=lambda city: -city.population)) for name, cities in by_name.items()}
-    return by_size, {
-        code: tuple(sorted(counts, key=counts.__getitem__, reverse=True)) for code, counts in people.items()
+    return by_size, _zones(people)
+
+
+def _zones(people: Mapping[str, Mapping[str, int]]) -> dict[str, tuple[str, ...]]:
+    """Of people by area and zone, each area's zones, most people first, without those that only strayed there."""
+    most: dict[str, int] = {}
+    for counts in people.values():
+        for zone, count in counts.items():
+            most[zone] = max(most.get(zone, 0), count)
+    return {
+        area: tuple(
+            zone
+            for zone in sorted(counts, key=counts.__getitem__, reverse=True)
+            if zone not in _UNOFFICIAL_ZONES
+            and ("." in area or counts[zone] == most[zone] or counts[zone] > _STRAY_SHARE * sum(counts.values()))
+        )
+        for area, counts in people.items()
     }

@@ -23,13 +23,25 @@ _NAMES = {
             "ss=Swazi st=Sotho sv=Swedish sw=Swahili ta=Tamil te=Telugu tet=Tetum tg=Tajik th=Thai ti=Tigrinya "
             "tk=Turkmen tl=Tagalog tn=Tswana to=Tongan tpi=Tok_Pisin tr=Turkish tvl=Tuvaluan uk=Ukrainian ur=Urdu "
             "uz=Uzbek vi=Vietnamese wo=Wolof xh=Xhosa yo=Yoruba yue=Cantonese zh=Chinese zu=Zulu cmn=Mandarin "
-            "niu=Niuean gil=Gilbertese"
+            "niu=Niuean gil=Gilbertese tkl=Tokelauan wls=Wallisian"
         )
     )
 }
 # Where GeoNames' order would mislead.
 _MAIN = {
     "AF": ("Dari", "Pashto"),
+    "AS": ("Samoan", "English"),
+    "BG": ("Bulgarian",),
+    "BI": ("Kirundi", "French"),
+    "CW": ("Papiamento", "Dutch"),
+    "DJ": ("French", "Arabic"),
+    "KI": ("Gilbertese", "English"),
+    "LS": ("Sotho", "English"),
+    "MG": ("Malagasy", "French"),
+    "MP": ("English", "Chamorro"),
+    "PG": ("Tok Pisin", "English"),
+    "SE": ("Swedish",),
+    "VA": ("Italian", "Latin"),
     "BY": ("Belarusian", "Russian"),
     "CM": ("French", "English"),
     "CN": ("Mandarin Chinese",),
@@ -70,9 +82,9 @@ _MAIN = {
 
 
 def main_languages(country: Country) -> list[str]:
-    """At most three: those GeoNames marks as this country's, else the first it lists; empty if it has no name."""
+    """At most three: the first GeoNames lists, and those it marks as this country's; empty where it lists none."""
     if country.code in _MAIN:
         return list(_MAIN[country.code])
-    marked = [code.split("-")[0] for code in country.languages if "-" in code] or list(country.languages[:1])
-    names = [_NAMES[code] for code in marked if code in _NAMES]
+    main = [*country.languages[:1], *(code for code in country.languages if "-" in code)]
+    names = [_NAMES[code.split("-")[0]] for code in main if code.split("-")[0] in _NAMES]
     return list(dict.fromkeys(names))[:3]

@@ -5,10 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kame_core.backend.offline.gazetteer import (
+    CITIES_BEFORE_STATES,
     CONTINENTS,
     STATE_CAPITALS,
+    STATE_PEOPLE,
     UK_COUNTRY_CAPITALS,
     City,
+    Country,
     Gazetteer,
     gazetteer,
     plain_name,
@@ -56,13 +59,14 @@ _LANGUAGE = re.compile(
     rf"what do {_THEY} speak in (?P<x3>.+)|{_ASK}(?P<x4>.+?) 's (?:official |main )?languages?"
 )
 _CONTINENT = re.compile(
-    r"(?:in |on )?(?:what|which) continent (?:is|does|are) (?P<x>.+?)(?: in| on| part of| belong to| located|"
-    r" lie on| lie in)*|"
+    r"(?:what|which) continent (?:is|does|are) (?P<x>.+?)(?: in| on| part of| belong to| located| lie on| lie in)+|"
+    r"(?:in|on) (?:what|which) continent (?:is|does|are) (?P<x4>.+?)(?: located| lie)?|"
     rf"{_ASK}continent of (?P<x2>.+)|(?P<x3>.+?) is (?:in|on) (?:which|what) continent"
 )
 _COUNTRY_OF = re.compile(
-    r"(?:in )?(?:what|which) country (?:is|does|has|are) (?P<x>.+?)(?: in| located in| located| part of| belong to|"
-    r" lie in| situated in)*|where is (?P<x2>.+?)(?: located| situated)?|where can i find (?P<x3>.+)|"
+    r"(?:what|which) country (?:is|does|has|are) (?P<x>.+?)(?: in| located in| located| part of| belong to|"
+    r" lie in| situated in)+|in (?:what|which) country (?:is|are|does) (?P<x5>.+?)(?: located| situated| lie)?|"
+    r"where (?:is|are) (?P<x2>.+?)(?: located| situated)?|where can i find (?P<x3>.+)|"
     r"(?P<x4>.+?) is in (?:which|what) country"
 )
 _NEIGHBORS = re.compile(
@@ -85,6 +89,9 @@ _SHARED_NAMES = {"congo": ("CD", "CG"), "korea": ("KR", "KP")}
 _AROUND_NAME = re.compile(
     r"^(?:is |in |of |country of )+|(?: 's| right now| now| today| these days| currently| at the moment)+$"
 )
+_CONTINENT_BY_ZONE = {"Asia": "AS", "Europe": "EU", "Pacific": "OC"}
+_WIDE_COUNTRIES = frozenset(("RU", "US"))
+"""Countries on more than one continent; a city's time zone tells which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +129,30 @@ def _capital(places: Gazetteer, name: str) -> str | None:
         if not country.capital:
             return f"As far as I know, {country.spoken} has no capital"
         return f"{country.capital} is the capital of {country.spoken}"
+    region = places.region(name)
+    if region is not None:
+        return f"{region.capital} is the capital of {region.spoken}" if region.capital else None
     state = state or places.state(name, near=True)
     return f"{STATE_CAPITALS[state]} is the capital of {state}" if state else None
+
+
+def _state(places: Gazetteer, name: str) -> str | None:
+    """The US state meant by that name, unless it is a city's first."""
+    state = places.state(name)
+    return state if state is None or plain_name(name) not in CITIES_BEFORE_STATES else None
+
+
+def _home(places: Gazetteer, name: str) -> Country | None:
+    """The country that a region or city of that name belongs to."""
+    region = places.region(name)
+    if plain_name(name) in UK_COUNTRY_CAPITALS:
+        return places.countries["GB"]
+    if places.state(name):
+        return places.countries["US"]
+    if region is not None:
+        return places.country(region.home)
+    city = _largest(places.find_cities(name))
+    return places.countries[city.country] if city else None
 
 
 def _population(places: Gazetteer, name: str) -> str | None:
@@ -133,7 +162,10 @@ def _population(places: Gazetteer, name: str) -> str | None:
             return f"Nobody lives in {country.spoken} permanently"
         subject = f"the country {country.spoken}" if places.state(name) else country.spoken
         return f"By figures a few years old, {subject} has {_about(country.population)} people"
-    city = _largest(places.find_cities(name, near=True))
+    state = _state(places, name)
+    if state is not None:
+        return f"By the census of twenty twenty, {state} has {_about(STATE_PEOPLE[state])} people"
+    city = None if places.region(name) else _largest(places.find_cities(name, near=True))
     if city is None or city.population == 0:
         return None
     subject = city.name if city.name.endswith("City") else f"The city of {city.name}"
@@ -153,7 +185,7 @@ def _area(places: Gazetteer, name: str) -> str | None:
 
 
 def _currency(places: Gazetteer, name: str) -> str | None:
-    country = places.countries["GB"] if plain_name(name) in UK_COUNTRY_CAPITALS else places.country(name, near=True)
+    country = places.country(name, near=True) or _home(places, name)
     if country is None or not country.currency:
         return None
     return f"The currency of {country.spoken} is the {country.currency}"
@@ -172,16 +204,33 @@ def _language(places: Gazetteer, name: str) -> str | None:
 def _continent(places: Gazetteer, name: str) -> str | None:
     country = places.country(name, near=True)
     if country is None:
-        city = _largest(places.find_cities(name, near=True))
-        if city is None:
-            return None
-        country = places.countries[city.country]
-        return f"{city.name} is in {country.spoken}, in {CONTINENTS[country.continent]}"
+        return _home_continent(places, name)
     if country.code == "AQ":
         return "Antarctica is a continent itself"
     if country.code in ("RU", "TR"):
         return f"{country.spoken} lies in both Europe and Asia"
     return f"{country.spoken} is in {CONTINENTS[country.continent]}"
+
+
+def _home_continent(places: Gazetteer, name: str) -> str | None:
+    """The country and continent of what is no country."""
+    home = _home(places, name)
+    region, state = places.region(name), _state(places, name)
+    if region is not None and (home is None or home.code == "RU"):
+        return region.where
+    if home is not None and (region or state or plain_name(name) in UK_COUNTRY_CAPITALS):
+        subject = region.spoken if region else state or plain_name(name).title()
+        return f"{subject} is in {home.spoken}, in {CONTINENTS['OC' if state == 'Hawaii' else home.continent]}"
+    city = _largest(places.find_cities(name, near=True))
+    if city is None:
+        return None
+    home = places.countries[city.country]
+    if city.name == "Istanbul":
+        return "Istanbul is in Turkey, and lies in both Europe and Asia"
+    continent = home.continent
+    if home.code in _WIDE_COUNTRIES:
+        continent = _CONTINENT_BY_ZONE.get(city.time_zone.partition("/")[0], continent)
+    return f"{city.name} is in {home.spoken}, in {CONTINENTS[continent]}"
 
 
 def _where(places: Gazetteer, name: str) -> str | None:
@@ -196,9 +245,12 @@ def _where(places: Gazetteer, name: str) -> str | None:
         return _continent(places, name)
     if country is not None:
         return f"{country.spoken} is in {CONTINENTS[country.continent]}"
-    state = places.state(name)
-    if state is not None and state != "Washington":
+    state = _state(places, name)
+    if state is not None:
         return f"{state} is a state of the United States"
+    region = places.region(name)
+    if region is not None:
+        return region.where
     cities = cities or places.find_cities(name, near=True)
     if not cities:
         return _continent(places, name)
@@ -263,16 +315,17 @@ def _is_capital(places: Gazetteer, plain: str) -> str | None:
         return None
     right = _capital(places, found["y"])
     country = places.country(found["y"], near=True)
-    state = None if country else places.state(found["y"], near=True)
+    state, region = places.state(found["y"], near=country is None), places.region(found["y"])
     if right is None or (country is not None and (country.capital_note or not country.capital)):
         return right
-    capital = country.capital if country else STATE_CAPITALS.get(state or "", "")
-    if (
-        _is_name(found["x"], capital)
-        or (_largest(places.find_cities(found["x"])) or City("", "", 0, "", "")).name == capital
-    ):
-        return f"Yes, {right}"
-    return f"No, {right}"
+    capitals = [country.capital if country else "", region.capital if region else ""]
+    capitals += [STATE_CAPITALS.get(state or "", ""), UK_COUNTRY_CAPITALS.get(plain_name(found["y"]), "")]
+    capitals += [places.countries[code].capital for code in _SHARED_NAMES.get(plain_name(found["y"]), ())]
+    city = _largest(places.find_cities(found["x"]))
+    is_right = any(
+        capital and (_is_name(found["x"], capital) or (city and city.name == capital)) for capital in capitals
+    )
+    return f"{'Yes' if is_right else 'No'}, {right}"
 
 
 def _compare(places: Gazetteer, plain: str) -> str | None:
@@ -328,21 +381,12 @@ def answer_places(plain: str, *, guess: bool = True) -> Reply | None:
         found = topic.pattern.fullmatch(plain)
         if found is None:
             continue
-        name = re.sub(
-            r"^(?:is |in |of |country of )+|(?: 's| right now| now| today| these days| currently| at the moment)+$",
-            "",
-            _group(found, "x"),
-        )
-        if not guess and not (
-            places.country(name)
-            or places.state(name)
-            or places.find_cities(name)
-            or plain_name(name) in UK_COUNTRY_CAPITALS
-        ):
+        name = _AROUND_NAME.sub("", _group(found, "x"))
+        if not guess and not places.is_name(name):
             return None
         text = topic.answer(places, name)
         if text is not None:
             return Reply(sentence(text), templates=(topic.template,))
-        if topic.answer not in _OPEN and len(name.split()) <= 3:
+        if topic.answer not in _OPEN and len(name.split()) <= 3 and not places.is_name(name):
             return _NOT_KNOWN
     return None

@@ -1,7 +1,9 @@
 """The grammar of spoken sums, worked out exactly: fractions all the way, decimals only for roots.
 
-Precedence as written, no parentheses; the answer repeats how the sum was understood:
-`sum := product ((plus | minus) product)*`, `product := power ((times | over | percent of | ...) power)*`.
+Precedence as written; the answer repeats how the sum was understood. Parentheses are words of their own:
+`sum := product ((plus | minus) product)*`, `product := power ((times | over | percent of | ...) power)*`,
+`power := minus power | atom (squared | to the power of power | ...)*`,
+`atom := number | root of power | "(" sum ")" | ...`.
 """
 
 import math
@@ -18,7 +20,7 @@ MAX_DIGITS = 300
 _ADD = {"plus": 1, "add": 1, "minus": -1, "less": -1, "subtract": -1}
 _TIMES = ("times", "multiplied by", "multiply by", "multiplied with", "time")
 _OVER = ("divided by", "divide by", "over", "divided with", "by")
-_ROOTS = {"square root of": 2, "squared root of": 2, "square root": 2, "cube root of": 3, "cubic root of": 3}
+_ROOTS = {"sqrt": 2, "square root of": 2, "squared root of": 2, "square root": 2, "cube root of": 3, "cubic root of": 3}
 _SCALERS = {
     "half of": (Fraction(1, 2), "half of"),
     "double": (Fraction(2), "double"),
@@ -118,6 +120,9 @@ class _Parser:
         return None
 
     def _power(self) -> Sum | None:
+        if self._take("minus") or self._take("negative"):
+            inner = self._power()  # the sign comes last: -3^2 is -9
+            return None if inner is None else Sum(-inner.value, f"minus {inner.spoken}", inner.exact, inner.operations)
         base = self._atom()
         while base is not None:
             if self._take("squared"):
@@ -143,6 +148,14 @@ class _Parser:
                 return base
         return None
 
+    def _signed(self) -> Sum | None:
+        """An atom with its own sign: the square of -3 is 9."""
+        sign = -1 if self._take("minus") or self._take("negative") else 1
+        inner = self._atom()
+        if inner is None or sign > 0:
+            return inner
+        return Sum(-inner.value, f"minus {inner.spoken}", inner.exact, inner.operations)
+
     def _atom(self) -> Sum | None:
         self._take("the")
         for phrase, degree in _ROOTS.items():
@@ -151,15 +164,21 @@ class _Parser:
                 return None if inner is None else _root(inner, degree)
         for phrase, exponent in (("square of", 2), ("cube of", 3)):
             if self._take(phrase):
-                inner = self._atom()
+                inner = self._signed()
                 return None if inner is None else _power(inner, Fraction(exponent), f"the {phrase} {inner.spoken}")
         for phrase, (factor, spoken) in _SCALERS.items():
             if self._take(phrase) or self._take("a " + phrase):
                 inner = self._power()
                 return None if inner is None else _join(inner, inner, inner.value * factor, f"{spoken} {inner.spoken}")
-        if self._take("minus") or self._take("negative"):
+        if self._take("factorial of"):
             inner = self._atom()
-            return None if inner is None else Sum(-inner.value, f"minus {inner.spoken}", inner.exact, inner.operations)
+            return None if inner is None else _factorial(inner)
+        if self._take("("):
+            inner = self._sum()
+            if inner is None or not self._take(")"):
+                return None
+            plain = inner.operations == 0 and inner.value >= 0
+            return inner if plain else Sum(inner.value, f"({inner.spoken})", inner.exact, inner.operations)
         return self._number()
 
     def _number(self) -> Sum | None:

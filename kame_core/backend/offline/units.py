@@ -120,7 +120,8 @@ _TARGET_FIRST = re.compile(
     r"equals?|make up|makes?|does|do) (?P<amount>.+?)(?: have| has| contain| make| equal)?"
 )
 _AMOUNT_FIRST = re.compile(
-    r"(?:(?:convert|change|turn|express|translate|transform|what (?:is|are)|what would be|how (?:much|many) (?:is|are)|"
+    r"(?:(?:convert|change|turn|express|translate|transform|what (?:is|are)|what would be|"
+    r"how (?:much|many|tall|long|far|hot|cold|warm|heavy|fast) (?:is|are)|"
     r"what|is|and|the) )*(?P<amount>.+?) "
     r"(?:is how much in|(?:is|are|equals|equal to) how many|converted to|expressed in|in to|into|in|to|as|equals) "
     r"(?P<unit>.+)"
@@ -214,6 +215,9 @@ def _parse_amount(text: str) -> Amount | None:
         if found is None and i < len(words) and words[i] in ("degree", "degrees"):
             scales = table.by_name[("celsius",)] + table.by_name[("fahrenheit",)]
             found = (scales, i + 1)
+        if found is None and i == len(words) and parts and value < 1:
+            whole, units = parts.pop()  # "a foot and a half"
+            found, value = (units, i), whole + value
         if found is None and i == len(words) and parts and parts[-1][1][0].singular == "foot" and value < 12:
             found = (table.by_name[("inch",)], i)
         if found is None:

@@ -17,6 +17,10 @@ _FILLERS = frozenset(word_list("uh um uhm umm er erm eh hm hmm mm ah please kind
 
 _SIGNS: tuple[tuple[str, str], ...] = (
     (r"[’‘´`]", "'"),
+    (r"[\[{]", "("),
+    (r"[\]}]", ")"),
+    (r"[−–]", "-"),
+    (r"(?<=[\d)])\((?=[-\d.(])", " times ("),
     (r"(?<=\d),(?=\d{3}(?!\d))", ""),
     (r"\bkm ?/ ?h\b", " kilometers per hour "),
     (r"\bm ?/ ?s\b", " meters per second "),
@@ -31,16 +35,17 @@ _SIGNS: tuple[tuple[str, str], ...] = (
     (r"¾", " three quarters "),
     (r"\*\*|\^", " to the power of "),
     (r"[*×·]", " times "),
-    (r"(?<=\d)\s*x\s*(?=\d)", " times "),
-    (r"÷|(?<=\d)\s*[/:]\s*(?=\d)", " divided by "),
+    (r"(?<=[\d)])\s*x\s*(?=[\d(])", " times "),
+    (r"÷|(?<=[\d)])\s*/\s*(?=[\d(])|(?<=\d)\s*:\s*(?=\d)", " divided by "),
     (r"√", " square root of "),
     (r"%", " percent "),
     (r"\+", " plus "),
-    (r"[−–]", "-"),
+    (r"(?<=[\d)])\s*-\s*-\s*(?=[\d(])", " minus minus "),
     (r"(?<=[\d)])\s*-\s*(?=[\d(])", " minus "),
-    (r"(?<![\w])-\s*(?=\d)", " minus "),
+    (r"(?<![\w])-\s*(?=[\d(])", " minus "),
     (r"(?<=\s)-(?=\s)", " minus "),
     (r"=", " equals "),
+    (r"[()]", r" \g<0> "),
     (r"&", " and "),
     (r"(?<=\d)(?=(?:km|cm|mm|kg|mg|lbs?|oz|ft|mi|ml|mph|kph|gb|mb|kb|tb|m|g|l|c|f)\b)", " "),
 )
@@ -165,12 +170,13 @@ def edit_distance_at_most(first: str, second: str, limit: int) -> bool:
 def closest(word: str, names: Iterable[str]) -> str | None:
     """The one name a slip or two away from `word`; None if there is none or more than one.
 
-    One slip for 5 to 7 letters, two from 8 on; the first letter must be right.
+    One slip from 5 letters on, two from 10 on; the first letter must be right.
     """
     if len(word) < 5:
         return None
-    same_start = [name for name in names if name[:1] == word[:1] and abs(len(name) - len(word)) <= 2]
-    for limit in (1,) if len(word) < 8 else (1, 2):
+    most = 1 if len(word) < 10 else 2
+    same_start = [name for name in names if name[:1] == word[:1] and abs(len(name) - len(word)) <= most]
+    for limit in range(1, most + 1):
         found = {name for name in same_start if edit_distance_at_most(word, name, limit)}
         if found:
             return found.pop() if len(found) == 1 else None
@@ -189,7 +195,8 @@ def _correct(word: str) -> str:
 def normalise(text: str) -> str:
     """Plain words separated by single spaces: lower case, no signs, no fillers, misspelt key words set right.
 
-    Numbers stay as they came, in words or in digits. A possessive is a word of its own: "france 's capital".
+    Numbers stay as they came, in words or in digits. A possessive is a word of its own, "france 's capital", and so is
+    each bracket: "( two plus three ) times four".
     """
     plain = unicodedata.normalize("NFC", text[:MAX_CHARS]).lower()
     for pattern, replacement in _SIGN_PATTERNS:
@@ -198,7 +205,7 @@ def normalise(text: str) -> str:
     for pattern, replacement in _CONTRACTION_PATTERNS:
         plain = pattern.sub(replacement, plain)
     plain = re.sub(r"(\w)'s\b", r"\1 's", plain)
-    plain = re.sub(r"(?<!\d)\.(?!\d)|(?<=\d)\.(?!\d)|[^\w\s'.]|_", " ", plain)
+    plain = re.sub(r"(?<!\d)\.(?!\d)|(?<=\d)\.(?!\d)|[^\w\s'.()]|_", " ", plain)
     plain = re.sub(r"(?<!\w)'(?!s\b)|(?<=\w)'(?=\s|$)", " ", plain)
     plain = re.sub(r"(?<=[a-z])\.|(?<=\s)\.(?=\D)|\.(?=[a-z])", " ", plain)
     words = (_correct(word) for word in plain.split() if word not in _FILLERS)
