@@ -213,6 +213,10 @@ class FrontendHost(Protocol):
     def free(self) -> int:
         """Slots not leased now."""
 
+    @property
+    def broken(self) -> bool:
+        """It fails at everything it is asked, for all conversations; a new process may do better."""
+
     async def lease(self, options: SlotOptions) -> SlotLease:
         """Take a slot.
 

@@ -130,6 +130,11 @@ class LocalHost:
         return len(self._free)
 
     @property
+    def broken(self) -> bool:
+        """The engine fails at everything."""
+        return self._ticker.broken
+
+    @property
     def stats(self) -> TickStats:
         """How the ticks went."""
         return self._ticker.stats

@@ -17,6 +17,8 @@ Sink = Callable[[SlotOutput], None]
 """Called on the event loop."""
 
 _HISTORY_TICKS = 1024
+_MOST_FAILURES = 3
+"""Steps and openings in a row that fail for no reason of their conversations': a GPU is lost to a whole process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,18 @@ class SlotBatch:
         self._step_s = np.zeros(_HISTORY_TICKS, np.float32)
         self._late_s = np.zeros(_HISTORY_TICKS, np.float32)
         self._shut = False
+        self._failures = 0
         self.ticks = self.overruns = self.skipped = self.faults = 0
 
     @property
     def empty(self) -> bool:
         """No slot is open."""
         return not self._members
+
+    @property
+    def broken(self) -> bool:
+        """Nothing succeeds any more; as soon as a step does, that is over. Safe to ask from another thread."""
+        return self._failures >= _MOST_FAILURES
 
     @property
     def stats(self) -> TickStats:
@@ -83,6 +91,7 @@ class SlotBatch:
             raise
         except Exception as error:
             log.exception("the front end could not open slot %d", slot)
+            self._failures += 1
             raise FrontendError("The front end could not begin a conversation. Try again.", retryable=True) from error
         self._members[slot] = _Member(ring, sink)
 
@@ -90,6 +99,11 @@ class SlotBatch:
         """End; idempotent."""
         if self._members.pop(slot, None) is not None:
             self._close_engine(slot)
+
+    def give_up(self) -> list[tuple[Sink, SlotOutput]]:
+        """Take all slots out: their ticker has failed, and nothing will be stepped again."""
+        self._failures = _MOST_FAILURES
+        return self.fault_all()
 
     def shutdown(self) -> None:
         """Close everything; nothing can be opened after that."""
@@ -139,7 +153,9 @@ class SlotBatch:
                 raise RuntimeError("the engine did not answer for exactly the open slots")
         except Exception as error:
             log.error("the front end's step failed", exc_info=error)
+            self._failures += not isinstance(error, KameError)
             return self.fault_all()
+        self._failures = 0
         delivered = []
         for out in outputs:
             delivered.append((self._members[out.slot].sink, out))

@@ -34,6 +34,10 @@ class SlotTicker(Protocol):
     """What a host needs of a ticker. All methods are called on the event loop and never block."""
 
     @property
+    def broken(self) -> bool:
+        """The engine fails at everything."""
+
+    @property
     def stats(self) -> TickStats:
         """How the ticks went."""
 
@@ -81,6 +85,11 @@ class _BatchTicker(ABC):
     def __init__(self, engine: SlotEngine) -> None:
         self._batch = SlotBatch(engine)
         self._schedule = _Schedule()
+
+    @property
+    def broken(self) -> bool:
+        """See `SlotTicker`."""
+        return self._batch.broken
 
     @property
     def stats(self) -> TickStats:
@@ -175,7 +184,7 @@ class Ticker(_BatchTicker):
                     self._tick()
         except Exception:
             log.exception("the ticker failed")
-            self._deliver(self._batch.fault_all())
+            self._deliver(self._batch.give_up())
         finally:
             self._batch.shutdown()
             self._gone = True

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from kame_core.audio import FRAME_S
 from kame_core.errors import SpeechToTextError
 from kame_core.stt.base import RecognizerUpdate
 from kame_core.stt.kyutai_ear import ConversationEar
@@ -58,6 +59,11 @@ class SlotListener(Protocol):
 
         Returns:
             What was understood, for slots where there is something new.
+        """
+
+    def reads_late_s(self, spare_s: float) -> float:
+        """How much later than at once a reading at a pause comes, where so much of each tick is left after the step of
+        `hear`. Known once there were steps, which tell how long one takes.
         """
 
     def shutdown(self) -> None:
@@ -153,6 +159,11 @@ class KyutaiListener:
         found = {slot: ear.updates() for slot, ear in ears.items()}
         return {slot: updates for slot, updates in found.items() if updates}
 
+    def reads_late_s(self, spare_s: float) -> float:
+        """What the steps that cannot be made ahead last in frames; see `SlotListener`."""
+        ahead = self._steps_within(spare_s)
+        return FRAME_S * max(0, self._delay_steps - ahead)
+
     def shutdown(self) -> None:
         """Free the batch; idempotent."""
         self._ears.clear()
@@ -226,8 +237,12 @@ class KyutaiListener:
             self._ears[slot].settle(told)
 
     def _steps_until(self, until_s: float) -> int:
-        left_s = until_s - self._now_s()
-        return int(left_s / self._step_s) if self._step_s > 0 else 1_000 if left_s > 0 else 0
+        return self._steps_within(until_s - self._now_s())
+
+    def _steps_within(self, left_s: float) -> int:
+        if left_s <= 0:
+            return 0
+        return int(left_s / self._step_s) if self._step_s > 0 else 1_000
 
     def _measure(self, begun_s: float) -> None:
         took_s = self._now_s() - begun_s

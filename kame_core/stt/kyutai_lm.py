@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import torch
 from moshi.models.lm import LMModel
 from moshi.modules.transformer import RingKVCache
-from moshi.utils.compile import no_cuda_graph
 from torch import Tensor
 
 from kame_core.errors import UnavailableError
 from kame_core.frontend.moshi.memory import is_out_of_memory
+from kame_core.frontend.moshi.row_states import RowStates
 from kame_core.frontend.moshi.step_graph import StepRecorder, default_recorder
 
 _PAUSE_HEAD = 2
@@ -71,16 +71,15 @@ class SttBatch:
         self._pause_head = lm.extra_heads[_PAUSE_HEAD] if len(lm.extra_heads) > _PAUSE_HEAD else None
         self._open = torch.zeros(capacity, dtype=torch.bool)
         self._told: Tensor | None = None
-        self._running = torch.zeros(capacity, dtype=torch.bool, device=device)
         self._codes = torch.zeros(capacity, self.codebooks, 1, dtype=torch.long, device=device)
         self._initial = lm._get_initial_token()
-        self._token = torch.zeros(capacity, dtype=torch.long, device=device)
-        self._steps = torch.zeros(capacity, dtype=torch.long, device=device)
         self._out = torch.zeros(capacity, 3, dtype=torch.float32, device=device)
         try:
             with torch.no_grad():
                 self._streaming = lm.streaming(capacity)
-                self._run_only(self._open)
+                self._states = RowStates(lm, capacity, own_counters=2)
+                self._running = self._states.running
+                self._token, self._steps = self._states.table[:2]
                 self._run = (recorder or default_recorder(device))(self._step)  # nothing runs: no effect
         except (MemoryError, RuntimeError) as error:
             lm._stop_streaming()
@@ -90,29 +89,20 @@ class SttBatch:
                 f"The GPU has no memory for speech-to-text in {capacity} conversations. Set fewer places.",
                 code="out_of_memory",
             ) from error
-        states = list(lm.get_streaming_state().values())
-        self._caches = [state.kv_cache for state in states if isinstance(getattr(state, "kv_cache", None), RingKVCache)]
-        offsets = [getattr(state, name, None) for state in states for name in ("offset", "offsets")]
-        self._counters = [self._token, self._steps, *(cache.end_offset for cache in self._caches)]
-        self._counters += [offset for offset in offsets if isinstance(offset, Tensor)]
         self._begin = self._prelude(prefix_frames)
 
     def open(self, slot: int) -> None:
         """Begin a conversation in a slot, open or not: nothing of what was there before is left."""
         self.close(slot)
-        for counter, value in zip(self._counters, self._begin.counters, strict=True):
-            counter[slot] = value
-        for cache, keys in zip(self._caches, self._begin.keys, strict=True):
+        self._states.table[:, slot] = self._begin.counters
+        for cache, keys in zip(self._states.caches, self._begin.keys, strict=True):
             cache.cache[:, slot, :, : keys.shape[2]] = keys
         self._open[slot] = True
 
     def close(self, slot: int) -> None:
         """End the conversation in a slot and forget it; idempotent."""
         self._open[slot] = False
-        for counter in self._counters:
-            counter[slot] = 0
-        for cache in self._caches:
-            cache.cache[:, slot] = 0  # hidden keys weigh nothing, but nothing times NaN is NaN
+        self._states.wipe(slice(slot, slot + 1))
 
     def step(self, codes: Tensor) -> SttStep:
         """One step of all open slots.
@@ -135,16 +125,17 @@ class SttBatch:
             slots: those that are stepped.
             most_steps: how often the given function is called at most.
         """
-        most_steps = min(most_steps, *(cache.capacity for cache in self._caches))
+        states = self._states
+        most_steps = min(most_steps, *(cache.capacity for cache in states.caches))
         chosen = torch.zeros(self.capacity, dtype=torch.bool)
         chosen[list(slots)] = True
         if (chosen & ~self._open).any():
             raise ValueError("a slot is not open")
         rows = torch.tensor(list(slots), device=self._running.device)
-        counters = [counter[rows] for counter in self._counters]
-        places = [self._places(cache, rows, most_steps) for cache in self._caches]
+        counters = states.table[:, rows]
+        places = [self._places(cache, rows, most_steps) for cache in states.caches]
         # Of a ring that is full the next keys take the place of the oldest.
-        keys = [cache.cache[:, rows[:, None], :, at] for cache, at in zip(self._caches, places, strict=True)]
+        keys = [cache.cache[:, rows[:, None], :, at] for cache, at in zip(states.caches, places, strict=True)]
         left = most_steps
 
         def step() -> SttStep:
@@ -158,23 +149,21 @@ class SttBatch:
         try:
             yield step
         finally:
-            for counter, value in zip(self._counters, counters, strict=True):
-                counter[rows] = value
-            for cache, at, kept in zip(self._caches, places, keys, strict=True):
+            states.table[:, rows] = counters
+            for cache, at, kept in zip(states.caches, places, keys, strict=True):
                 cache.cache[:, rows[:, None], :, at] = kept
 
     def shutdown(self) -> None:
         """Free the slots' memory and the model for another batch; idempotent."""
         self._streaming.close()
-        self._caches.clear()
-        self._counters.clear()
+        self._states.clear()
         self._open[:] = False
         self._run = _ended
 
     def _prelude(self, prefix_frames: int) -> "_Prelude":
         """Where every conversation begins: the model never sees the codes of its first step, then it hears silence."""
         frames = prefix_frames + 1
-        if frames > min(cache.capacity for cache in self._caches):
+        if frames > min(cache.capacity for cache in self._states.caches):
             raise ValueError(f"a prefix of {prefix_frames} frames is longer than the model remembers")
         self._open[0] = True
         self._run_only(self._open)
@@ -182,8 +171,7 @@ class SttBatch:
             heard = min(max(frame - 1, 0), self._silence.shape[1] - 1)
             self._launch(self._silence[None, :, heard : heard + 1])
         prelude = _Prelude(
-            [counter[0].clone() for counter in self._counters],
-            [cache.cache[:, 0, :, :frames].clone() for cache in self._caches],
+            self._states.table[:, 0].clone(), [cache.cache[:, 0, :, :frames].clone() for cache in self._states.caches]
         )
         self.close(0)
         return prelude
@@ -197,9 +185,7 @@ class SttBatch:
         if self._told is not None and torch.equal(self._told, chosen):
             return
         self._told = chosen.clone()
-        self._running.copy_(chosen)
-        with no_cuda_graph():  # a capture at this moment could meet other threads' work on the GPU
-            self._lm.set_exec_mask(self._running)
+        self._running.copy_(chosen, non_blocking=True)
 
     def _launch(self, codes: Tensor) -> None:
         self._codes.copy_(codes.expand(self.capacity, -1, -1))
@@ -237,8 +223,8 @@ class SttBatch:
 class _Prelude:
     """What a slot holds when a conversation begins in it."""
 
-    counters: list[Tensor]
-    """How far each part of the model is, and the last token."""
+    counters: Tensor
+    """The last token, and how far each part of the model is, int64 [counters]."""
     keys: list[Tensor]
     """Keys and values, [2, heads, frames, width] for each layer."""
 

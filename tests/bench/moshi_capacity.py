@@ -28,13 +28,14 @@ import torch
 from moshi.models import loaders
 
 from kame_core.audio import FRAME_S, FRAME_SAMPLES
-from kame_core.errors import UnavailableError
+from kame_core.errors import KameError
 from kame_core.frontend.base import OracleAdopt, OracleFinish, OracleText, SlotInput, SlotOptions
 from kame_core.frontend.moshi.checkpoint import LoadedCheckpoint
 from kame_core.frontend.moshi.config import MoshiConfig, default_config, parse_config
 from kame_core.frontend.moshi.engine import MoshiEngine
 from kame_core.frontend.moshi.generation import Guidance, GuidanceMode
 from kame_core.frontend.moshi.load import dtype_for
+from kame_core.frontend.moshi.memory import is_out_of_memory
 from kame_core.frontend.moshi.oracle_lm import OracleLM, build_oracle_lm
 from kame_core.frontend.moshi.packed_cpu import pack_for_cpu
 from kame_core.frontend.moshi.tokenizer import MoshiTokenizer
@@ -196,8 +197,10 @@ def climb(
     for slots in SLOTS[size]:
         try:
             outcome = measure(model, slots, guidance, TICKS[size], listener)
-        except UnavailableError as error:
-            print(f"{slots} slots: {error.user_message}")
+        except (KameError, MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            print(f"{slots} slots: no memory ({error})")
             break
         print(f"{slots:4d} slots: p50 {outcome.p50_ms:6.1f}  p95 {outcome.p95_ms:6.1f}  p99 {outcome.p99_ms:6.1f} ms")
         outcomes.append(outcome)

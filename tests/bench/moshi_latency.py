@@ -9,7 +9,6 @@ Moshi 7B and Mimi, in 16 bit, and needs a GPU and 20 GB of disk; `reduced` shows
 
 import argparse
 import asyncio
-import gc
 import json
 import os
 import tempfile
@@ -202,9 +201,6 @@ def main() -> None:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))  # as the server does
     with tempfile.TemporaryDirectory() as folder:
         write_reader(Path(folder), options.size, device)
-        if device.type == "cuda":
-            gc.collect()
-            torch.cuda.empty_cache()  # the server needs the room
         answered = asyncio.run(measure(Path(folder), options.slots, options.questions))
     report(answered, options.size, options.slots, device, options.out)
 

@@ -5,6 +5,7 @@ silent where its oracle is padding, and writes and voices every other oracle tok
 A tick takes as long as with trained weights, the model's own patience is left out.
 """
 
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,9 @@ def write_reader(folder: Path, size: str, device: torch.device, *, tied: bool = 
     write_companions(folder, {**arguments, "moshi_name": WEIGHTS}, build_mimi(config=full_mimi))
     if full_mimi is not None:
         (folder / MIMI_CONFIG).write_text(json.dumps(full_mimi))
+    del lm
+    gc.collect()
+    torch.cuda.empty_cache()  # who loads it needs the room
 
 
 @torch.no_grad()

@@ -95,7 +95,7 @@ def engine_of(server: RunningServer) -> Any:
 
 def poison(server: RunningServer, slot: int) -> None:
     """Make a slot's numbers not finite."""
-    for cache in engine_of(server)._lm._caches:
+    for cache in engine_of(server)._lm._states.caches:
         cache.cache[:, slot] = torch.nan
 
 

@@ -1,8 +1,9 @@
 """A GPU without hardware, values or memory: PyTorch's fake tensors, which know shape, type and device of everything.
 
 Models of full size pass through it in seconds. What a real GPU would refuse is refused: tensors of two devices in one
-operation, types that do not fit. What would make the host wait for the GPU fails, as there is no value to wait for. And
-what is to become a CUDA graph may touch nothing but the GPU's memory and draw no random numbers.
+operation, types that do not fit. What would make the host wait for the GPU fails: there is no value to wait for, and a
+copy to the GPU must not block. And what is to become a CUDA graph may touch nothing but the GPU's memory and draw no
+random numbers.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,6 +25,10 @@ _INDEXING = ("aten::index", "aten::index_put_", "aten::index_put")
 
 class CannotBeCapturedError(AssertionError):
     """A CUDA graph cannot hold this."""
+
+
+class HostWaitsError(AssertionError):
+    """The host would wait until the GPU has done all that it was given before."""
 
 
 @contextmanager
@@ -104,12 +109,15 @@ class _PythonSide(TorchFunctionMode):
         if func is Tensor.__setitem__:
             return _assign(*args)
         if func is Tensor.copy_:
-            return _copy(args[0], args[1])
+            return _copy(*args, **(kwargs or {}))
         if func is Tensor.__invert__:
             return torch.bitwise_not(args[0])
         if func in (torch.equal, Tensor.__bool__) and args[0].device.type == "cpu":
             return False
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        if func is Tensor.to and not (kwargs or {}).get("non_blocking"):
+            _no_wait(result, args[0])
+        return result
 
 
 def _viewed(tensor: Tensor, key: Any) -> tuple[Tensor, list[Tensor | None]]:
@@ -146,12 +154,20 @@ def _assign(tensor: Tensor, key: Any, value: Any) -> None:
         viewed.fill_(value)
 
 
-def _copy(to: Tensor, source: Tensor) -> Tensor:
+def _no_wait(to: Tensor, source: Tensor) -> None:
+    """A copy to the GPU that blocks; also from pinned memory."""
+    if source.device.type == "cpu" and to.device.type == "cuda":
+        raise HostWaitsError("a copy to the GPU waits until it is done")
+
+
+def _copy(to: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
     source.expand(to.shape)  # fails where it does not fit
     if to.device == source.device:
         torch.ops.aten.add(to, source)  # seen by the rules as a copy would be
     elif _capturing():
         raise CannotBeCapturedError("a copy touches the host's memory")
+    elif not non_blocking:
+        _no_wait(to, source)
     return to
 
 

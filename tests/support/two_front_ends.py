@@ -43,6 +43,10 @@ class LateHost:
     def free(self) -> int:
         return self.host.free
 
+    @property
+    def broken(self) -> bool:
+        return self.host.broken
+
     async def lease(self, options: SlotOptions) -> SlotLease:
         await asyncio.sleep(self.late_s / 2)
         lease = await self.host.lease(options)

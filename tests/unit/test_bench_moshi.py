@@ -1,3 +1,4 @@
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 import torch
 
 from kame_core.audio import FRAME_SAMPLES, level_dbfs, silence
+from kame_core.errors import CapacityError
 from kame_core.frontend.base import (
     OracleAdopt,
     OracleFinish,
@@ -15,7 +17,11 @@ from kame_core.frontend.base import (
     SpeechOrigin,
 )
 from kame_core.frontend.moshi.checkpoint import LoadedCheckpoint
+from kame_core.frontend.moshi.config import MoshiConfig
 from kame_core.frontend.moshi.engine import MoshiEngine
+from kame_core.frontend.moshi.generation import Guidance
+from kame_core.frontend.moshi.oracle_lm import OracleLM
+from tests.bench.moshi_capacity import Outcome, climb, random_lm
 from tests.bench.moshi_reader import write_reader
 from tests.bench.moshi_reference import reference_talk
 from tests.support.tiny_moshi import load_tiny_moshi
@@ -48,6 +54,41 @@ def test_the_reader_is_silent_but_for_what_it_reads(reader: LoadedCheckpoint) ->
         assert not any(out.speaking for out in outputs[-10:])
     finally:
         engine.shutdown()
+
+
+def test_what_has_written_a_checkpoint_keeps_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[OracleLM]] = []
+
+    def noted(config: MoshiConfig, device: torch.device) -> OracleLM:
+        lm = random_lm(config, device)
+        made.append(weakref.ref(lm))
+        return lm
+
+    emptied: list[bool] = []
+    monkeypatch.setattr("tests.bench.moshi_reader.random_lm", noted)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(made[0]() is None))
+    write_reader(tmp_path, "reduced", torch.device("cpu"), tied=False)
+    assert emptied == [True]
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no"), CapacityError("no")])
+def test_where_memory_ends_what_was_measured_is_kept(
+    reader: LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    if isinstance(error, CapacityError):
+        error.__cause__ = torch.OutOfMemoryError()
+
+    def measured(model: LoadedCheckpoint, slots: int, *_: object) -> Outcome:
+        if slots == 8:
+            raise error
+        return Outcome(slots, 1.0, 1.0, 1.0, 1.0)
+
+    monkeypatch.setattr("tests.bench.moshi_capacity.measure", measured)
+    assert [outcome.slots for outcome in climb(reader, Guidance(), "reduced")] == [1, 2, 4]
+    monkeypatch.setattr(error, "__cause__", None)
+    if isinstance(error, CapacityError):
+        with pytest.raises(CapacityError):
+            climb(reader, Guidance(), "reduced")
 
 
 def test_the_references_call_reads_one_oracle_token_in_each_tick(reader: LoadedCheckpoint) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -76,6 +77,54 @@ async def test_isolation_holds_on_the_thread_too() -> None:
     assert engine.disturbed == 0
 
 
+@pytest.mark.parametrize("opens", [True, False])
+def test_an_engine_that_fails_at_everything_is_broken_until_a_step_succeeds(opens: bool) -> None:
+    async def main(clock: VirtualClock) -> None:
+        well = False
+
+        def fail(_tick: int = 0) -> None:
+            if not well:
+                raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+        engine = RecordingEngine(before_step=fail)
+        plain_open = engine.open
+        host = LocalHost.inline(engine, clock)
+
+        async def talk() -> None:
+            with suppress(FrontendError):
+                lease = await host.lease(SlotOptions())
+                await clock.sleep_until(clock.now() + 0.2)
+                await lease.aclose()
+
+        broken = []
+        for number in range(4):
+            await talk()
+            broken.append(host.broken)
+            if number == 0 and not opens:
+                engine.open = lambda slot, options: fail()  # type: ignore[method-assign]
+            if number == 2:
+                well, engine.open = True, plain_open  # type: ignore[method-assign]
+        assert broken == [False, False, True, False]
+        await host.aclose()
+
+    run_virtual(main)
+
+
+def test_refusing_conversations_is_not_being_broken() -> None:
+    async def main(clock: VirtualClock) -> None:
+        engine = RecordingEngine()
+        engine.refuse_open = True
+        host = LocalHost.inline(engine, clock)
+        for _ in range(5):
+            with pytest.raises(FrontendError, match="No"):
+                await host.lease(SlotOptions())
+            await clock.sleep_until(clock.now() + 0.1)
+        assert not host.broken
+        await host.aclose()
+
+    run_virtual(main)
+
+
 def test_unread_outputs_are_bounded_and_the_oldest_dropped() -> None:
     async def main(clock: VirtualClock) -> None:
         host = LocalHost.inline(RecordingEngine(), clock)
@@ -114,7 +163,7 @@ async def test_failed_open_gives_the_slot_back() -> None:
     host = LocalHost.threaded(engine)
     with pytest.raises(FrontendError):
         await host.lease(SlotOptions())
-    await asyncio.sleep(0.05)
+    await until(lambda: host.free == 1)
     engine.refuse_open = False
     assert (await host.lease(SlotOptions())).slot == 0
     await host.aclose()

@@ -32,7 +32,7 @@ from kame_core.workers import InlineWorkers
 from tests.support.chat import ScriptedChatModel
 from tests.support.speech import say
 from tests.support.studio import Studio
-from tests.support.tiny_kyutai import build_kyutai, loaded
+from tests.support.tiny_kyutai import DELAY, build_kyutai, loaded
 from tests.support.tiny_moshi import PAD_ID, build_mimi, build_moshi, load_tiny_moshi
 
 
@@ -86,6 +86,38 @@ def test_the_front_end_says_the_same_whether_somebody_listens_or_not(
     assert len(encoded) == len(sound)  # one pass for both
     assert [out.text for out in heard] == [out.text for out in alone]
     assert all(np.array_equal(one.voice, other.voice) for one, other in zip(heard, alone, strict=True))
+
+
+@pytest.mark.parametrize(("model_ms", "steps_ahead"), [(30, DELAY), (45, 3), (90, 0)])
+def test_warming_up_tells_how_late_words_at_a_pause_are_read(
+    moshi: LoadedCheckpoint, stt: KyutaiSpeechToText, monkeypatch: pytest.MonkeyPatch, model_ms: int, steps_ahead: int
+) -> None:
+    now_s = 0.0
+
+    def lasts(owner: object, method: str, duration_s: float) -> None:
+        plain = getattr(owner, method)
+
+        def slow(*args: object, **kwargs: object) -> object:
+            nonlocal now_s
+            now_s += duration_s
+            return plain(*args, **kwargs)
+
+        monkeypatch.setattr(owner, method, slow)
+
+    monkeypatch.setattr("kame_core.frontend.moshi.engine._TIMED_STEPS", 4)
+    listener = stt.listen(moshi.mimi, 2)
+    engine = MoshiEngine(moshi, 2, listener=listener, now_s=lambda: now_s)
+    monkeypatch.setattr(listener, "_now_s", lambda: now_s)
+    lasts(listener._batch, "step", 0.004)
+    lasts(engine._lm, "step", model_ms / 1000)
+    lasts(engine._lm, "open", 0.003)
+    try:
+        times = engine.warm_up()
+    finally:
+        engine.shutdown()
+    assert times.p50_ms == pytest.approx(model_ms + 4)
+    assert times.joined_ms == pytest.approx(model_ms + 7)
+    assert times.reading_ms == pytest.approx(80 * (DELAY - steps_ahead))
 
 
 def test_an_encode_at_32_codebooks_begins_with_that_at_8() -> None:

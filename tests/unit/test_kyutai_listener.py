@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from torch import Tensor
 
+from kame_core.audio import FRAME_S
 from kame_core.errors import SpeechToTextError
 from kame_core.stt.kyutai_lm import SttStep
 from tests.support.kyutai_talk import PAUSE, Talk, talking
@@ -37,6 +38,8 @@ def test_with_little_time_left_a_flush_takes_more_frames_but_never_words(talk: T
         settled = [update.text for update in talk.news() if update.settled]
     assert settled == ["berlin is the capital"]
     assert frames == DELAY + 1 - spare_steps
+    late_s = talk.listener.reads_late_s(talk.spare_s - talk.batch.step_s)
+    assert late_s == pytest.approx(FRAME_S * (frames - 1))
 
 
 def test_slots_do_not_hear_each_other() -> None:
@@ -93,7 +96,7 @@ def test_a_slot_that_breaks_down_says_so_and_begins_anew(talk: Talk) -> None:
         talk.listener.open(slot)
         talk.listen(slot)
     talk.say("one", 0)
-    talk.batch._caches[0].cache[:, 0] = math.nan
+    talk.batch._states.caches[0].cache[:, 0] = math.nan
     talk.flush()
     talk.frame({0: 0, 1: 0})
     (update,) = talk.news()
@@ -112,7 +115,7 @@ def test_a_slot_that_breaks_down_again_and_again_is_left_alone(talk: Talk) -> No
         talk.listener.open(slot)
         talk.listen(slot)
     for _ in range(20):
-        talk.batch._caches[0].cache[:, 0] = math.nan
+        talk.batch._states.caches[0].cache[:, 0] = math.nan
         talk.frame({0: 0, 1: 0})
     assert [update.fault is not None for update in talk.news(0)] == [True] * 3
     talk.say("yes", 1)

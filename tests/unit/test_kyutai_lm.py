@@ -195,7 +195,7 @@ def test_numbers_that_are_not_finite_stay_in_their_slot() -> None:
     batch.open(0)
     batch.open(1)
     garbage = torch.Generator().manual_seed(1)
-    broken = next(cache for cache in batch._caches)
+    broken = batch._states.caches[0]
     tokens = []
     for frame in range(40):
         if frame == 10:
@@ -224,9 +224,8 @@ def test_closing_forgets_everything() -> None:
     listen(batch, Place(sound(1, 30), 0), Place(sound(2, 20), 1))
     batch.close(0)
     batch.close(1)
-    for held in (*batch._counters, *(cache.cache for cache in batch._caches)):
-        rows = held if held.dim() == 1 else held.transpose(0, 1)
-        assert rows.abs().sum() == 0
+    for held in (batch._states.table, *(cache.cache for cache in batch._states.caches)):
+        assert held.abs().sum() == 0
 
 
 def test_shut_down_the_model_is_free_for_another_batch() -> None:

@@ -33,7 +33,10 @@ from tests.support.tiny_moshi import CODEBOOK_SIZE, build_mimi, build_moshi
 DEVICE = torch.device("cuda")
 TICKS = 60
 
-pytestmark = pytest.mark.skipif(DEVICE.type == "cuda" and not torch.cuda.is_available(), reason="no NVIDIA GPU here")
+pytestmark = [
+    pytest.mark.skipif(DEVICE.type == "cuda" and not torch.cuda.is_available(), reason="no NVIDIA GPU here"),
+    pytest.mark.filterwarnings("default"),  # PyTorch's compiler warns: of what it imports, and of 32 bit without TF32
+]
 
 
 @pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["32 bit", "16 bit"])
@@ -166,6 +169,7 @@ def ticks(engine: MoshiEngine, slots: list[int], count: int) -> list[list[SlotOu
 def test_the_whole_engine_speaks_and_reads(engine: MoshiEngine) -> None:
     times = engine.warm_up()
     assert 0 < times.p50_ms <= times.p95_ms
+    assert times.joined_ms > 0
     for slot in (0, 2):
         engine.open(slot, SlotOptions(seed=slot))
     engine.feed(2, (OracleAdopt("a"), OracleText("a", "a small answer"), OracleFinish("a")), None)
@@ -180,7 +184,7 @@ def test_numbers_that_are_none_are_the_fault_of_one_slot(engine: MoshiEngine) ->
     for slot in (0, 1):
         engine.open(slot, SlotOptions(seed=slot))
     ticks(engine, [0, 1], 5)
-    for cache in engine._lm._caches:
+    for cache in engine._lm._states.caches:
         cache.cache[:, 1] = math.nan
     said = ticks(engine, [0, 1], 1)[0]
     assert said[0].fault is None
@@ -193,7 +197,10 @@ def test_numbers_that_are_none_are_the_fault_of_one_slot(engine: MoshiEngine) ->
 async def test_loading_measures_how_many_it_bears_and_gives_the_memory_back(weights: Path) -> None:
     def held() -> int:
         gc.collect()
-        return torch.cuda.memory_allocated() if DEVICE.type == "cuda" else 0
+        if DEVICE.type != "cuda":
+            return 0
+        torch._C._cuda_clearCublasWorkspaces()  # they are of threads and streams, and count as allocated
+        return torch.cuda.memory_allocated()
 
     before = held()
     for _ in range(2):

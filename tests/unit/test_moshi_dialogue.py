@@ -145,6 +145,19 @@ def test_a_noise_does_not_take_a_question_back(engine: MoshiEngine) -> None:
     talk(engine, scene, chat, heard=(QUESTION, ""))
 
 
+def test_a_noise_in_progress_does_not_end_the_answer_to_typed_words(engine: MoshiEngine) -> None:
+    async def scene(studio: Studio) -> None:
+        await studio.say(say("ah")[:9000])
+        assert studio.all(SpeechStarted)
+        studio.conversation.add_text(QUESTION, "user")
+        studio.conversation.create_response()
+        ended = await studio.listen_until(ResponseEnded)
+        assert (ended.status, ended.text) == ("completed", "Five.")
+        assert studio.all(UserTurnDropped)
+
+    talk(engine, scene, ScriptedChatModel(Answer("Five.", first_token_delay_s=1.5)), heard=("",))
+
+
 def test_where_the_back_end_fails_the_conversation_goes_on(engine: MoshiEngine) -> None:
     answers = [Answer("", error=ChatModelError("It is out.")), Answer("Five.")]
 

@@ -201,7 +201,7 @@ def test_numbers_that_are_not_finite_end_only_their_own_slot(engine: MoshiEngine
     engine.open(1, OPTIONS)
     engine.feed(1, spoken(FIVE), None)
     head = run(engine, [0, 1], 5)
-    for cache in engine._lm._caches:
+    for cache in engine._lm._states.caches:
         cache.cache[:, 0] = torch.nan
     broken, well = engine.step([SlotInput(slot, silence(FRAME_SAMPLES)) for slot in (0, 1)])
     assert broken.fault is not None
@@ -250,11 +250,15 @@ def test_a_model_that_does_not_keep_up_takes_no_more_calls(
     engine.open(1, OPTIONS)  # alone it may try
 
 
-def test_shutdown_frees_and_the_model_can_be_used_again(kame: LoadedCheckpoint) -> None:
+def test_shutdown_frees_and_the_model_can_be_used_again(
+    kame: LoadedCheckpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kame_core.frontend.moshi.engine._TIMED_STEPS", 4)
     first = MoshiEngine(kame, 3)
     times = first.warm_up()
     assert 0 < times.p50_ms <= times.p95_ms
-    caches = [weakref.ref(cache.cache) for cache in first._lm._caches]
+    assert times.joined_ms > 0
+    caches = [weakref.ref(cache.cache) for cache in first._lm._states.caches]
     assert len(caches) == kame.config.lm["num_layers"]
     first.shutdown()
     first.shutdown()

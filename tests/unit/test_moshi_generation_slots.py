@@ -1,9 +1,11 @@
 """Slots of a batch: nothing of one conversation in the next, and trouble in one is its own."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
+from moshi.modules.transformer import RingKVCache
 from torch import Tensor, nn
 
 from kame_core.errors import InvalidRequestError, UnavailableError
@@ -25,6 +27,7 @@ from tests.support.moshi_talks import (
     talk,
     tokens_of,
 )
+from tests.support.recorded_step import OperationLog
 
 
 @pytest.fixture
@@ -192,6 +195,39 @@ def test_no_memory_for_so_many_slots_is_said_and_leaves_the_model_free(lm: Oracl
             LMBatch(lm, 5, recorder=recorder)
         assert not lm.is_streaming
     run(LMBatch(lm, 1), Place(talk(61, 3), 0))
+
+
+def test_no_memory_for_the_depth_transformer_leaves_the_model_free(
+    lm: OracleLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, made = RingKVCache.__init__, 0
+
+    def limited(cache: RingKVCache, batch_size: int, *args: Any, respect_exec_mask: bool = True, **kwargs: Any) -> None:
+        nonlocal made
+        the_depth_transformers = batch_size == 4 and not respect_exec_mask
+        made += the_depth_transformers
+        if the_depth_transformers and made == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        plain(cache, batch_size, *args, respect_exec_mask=respect_exec_mask, **kwargs)  # type: ignore[misc]
+
+    def first_step(step: Step) -> Step:
+        step()
+        return step
+
+    monkeypatch.setattr(RingKVCache, "__init__", limited)
+    with pytest.raises(UnavailableError, match="no memory for 4 conversations"):
+        LMBatch(lm, 4, recorder=first_step)
+    run(LMBatch(lm, 2, recorder=first_step), Place(talk(62, 3), 0))
+
+
+def test_a_conversation_that_ends_and_one_that_begins_cost_a_few_operations_a_layer(lm: OracleLM) -> None:
+    batch = LMBatch(lm, 2)
+    batch.open(0, seed=0, sampling=GREEDY)
+    with OperationLog() as log:
+        batch.close(0)
+        batch.open(0, seed=1, sampling=GREEDY)
+    work = [func for func, *_ in log.calls if not func.is_view]
+    assert len(work) <= 2 * len(batch._states.caches) + 20
 
 
 def test_another_failure_while_recording_is_not_taken_for_a_lack_of_memory(lm: OracleLM) -> None:

@@ -18,7 +18,7 @@ from kame_core.frontend.moshi.oracle_lm import build_oracle_lm
 from kame_core.frontend.moshi.sampling import SamplingOptions
 from kame_core.stt.kyutai_files import parse_kyutai_config
 from kame_core.stt.kyutai_lm import SttBatch
-from tests.support.moshi_fake_gpu import GPU, CannotBeCapturedError, fake_gpu, on_gpu, record
+from tests.support.moshi_fake_gpu import GPU, CannotBeCapturedError, HostWaitsError, fake_gpu, on_gpu, record
 from tests.support.tiny_kyutai import PUBLISHED, STT_1B
 
 SLOTS = 64
@@ -109,3 +109,14 @@ def test_what_no_graph_can_hold_is_noticed(step: Callable[[Tensor], Tensor], say
         x = torch.zeros(4, 4, device=GPU)
         with pytest.raises(CannotBeCapturedError, match=says):
             record(lambda: step(x))()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "copy", [lambda x, there: x.copy_(there), lambda x, there: there.to(GPU), lambda x, there: x.__setitem__(0, there)]
+)
+def test_a_copy_for_which_the_host_waits_is_noticed(copy: Callable[[Tensor, Tensor], object]) -> None:
+    with fake_gpu():
+        x, there = torch.zeros(4, 4, device=GPU), torch.ones(4)
+        x.copy_(there, non_blocking=True)
+        with pytest.raises(HostWaitsError):
+            copy(x, there)

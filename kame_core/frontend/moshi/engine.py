@@ -44,16 +44,21 @@ _TICK_SHARE_S = 0.8 * FRAME_S
 """A listener may use what is left of this part of a tick to read utterances to their end."""
 _WARM_UP_STEPS = 3
 _TIMED_STEPS = 25
+_TIMED_JOINS = 3
 _TIMED_S = 2.0
 """No more steps are timed after that long."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepTimes:
-    """How long a step of all slots takes; a frame lasts 80 ms."""
+    """How long a step of all slots takes when all are in use; a frame lasts 80 ms."""
 
     p50_ms: float
     p95_ms: float
+    joined_ms: float
+    """Together with the end of one conversation and the beginning of another before it."""
+    reading_ms: float = 0.0
+    """What a listener's reading at a pause comes later than at once, for want of time in the tick."""
 
 
 @dataclass(slots=True)
@@ -131,10 +136,7 @@ class MoshiEngine:
                 "The voice model does not keep up with the calls it has; no more are taken. Try again in a while."
             )
         try:
-            self._lm.open(slot, seed=options.seed, sampling=self._sampling)
-            self._mimi.open(slot)
-            if self._listener is not None:
-                self._listener.open(slot)
+            self._begin(slot, options.seed)
         except BaseException as error:
             self._end(slot)
             if not is_out_of_memory(error):
@@ -142,8 +144,6 @@ class MoshiEngine:
             raise CapacityError(
                 "There is no memory for one more call at the moment. Try again when another has ended."
             ) from error
-        cursor = UtteranceCursor(self._tokenizer, self._start_id, self._lm.idle_oracle_id)
-        self._slots[slot] = _Slot(cursor, TextStream(self._tokenizer))
 
     def close(self, slot: int) -> None:
         """End the conversation in a slot; nothing of it is left."""
@@ -188,16 +188,13 @@ class MoshiEngine:
         return outputs
 
     def warm_up(self) -> StepTimes:
-        """Run some steps, so that nothing is built or allocated in the first call; call it before slots are open."""
-        self._lm.open(0, seed=0, sampling=self._sampling)
-        self._mimi.open(0)
-        if self._listener is not None:
-            self._listener.open(0)
-        self._slots[0] = _Slot(
-            UtteranceCursor(self._tokenizer, self._start_id, self._lm.idle_oracle_id), TextStream(self._tokenizer)
-        )
+        """Run some steps of all slots, so that nothing is built or allocated in the first call; call it before any is
+        open.
+        """
+        given = [SlotInput(slot, silence(FRAME_SAMPLES)) for slot in range(self.capacity)]
         try:
-            given = [SlotInput(0, silence(FRAME_SAMPLES))]
+            for slot in range(self.capacity):
+                self._begin(slot, slot)
             for _ in range(self._lm.delay_steps + _WARM_UP_STEPS):
                 self.step(given)
             self._step_s.clear()
@@ -205,10 +202,15 @@ class MoshiEngine:
             while len(self._step_s) < _TIMED_STEPS and self._now_s() < until_s:
                 self.step(given)
             p50_ms, p95_ms = np.percentile(self._step_s, (50, 95)) * 1000
+            joined_ms = 1000 * median(self._joined_s(given) for _ in range(_TIMED_JOINS))
         finally:
-            self._end(0)
+            for slot in range(self.capacity):
+                self._end(slot)
             self._step_s.clear()
-        return StepTimes(float(p50_ms), float(p95_ms))
+        reading_s = 0.0
+        if self._listener is not None:
+            reading_s = self._listener.reads_late_s(_TICK_SHARE_S - float(p50_ms) / 1000)
+        return StepTimes(float(p50_ms), float(p95_ms), joined_ms, 1000 * reading_s)
 
     def shutdown(self) -> None:
         """Free everything but the checkpoint, which may be used by another engine; idempotent."""
@@ -249,6 +251,22 @@ class MoshiEngine:
             "The voice model failed in this conversation. Start a new one.", code="model_failed", retryable=True
         )
         return SlotOutput(slot, silence(FRAME_SAMPLES), fault=fault)
+
+    def _joined_s(self, given: Sequence[SlotInput]) -> float:
+        """Duration of a step before which one conversation ends and another begins."""
+        begun_s = self._now_s()
+        self._end(0)
+        self._begin(0, 0)
+        self.step(given)
+        return self._now_s() - begun_s
+
+    def _begin(self, slot: int, seed: int | None) -> None:
+        self._lm.open(slot, seed=seed, sampling=self._sampling)
+        self._mimi.open(slot)
+        if self._listener is not None:
+            self._listener.open(slot)
+        cursor = UtteranceCursor(self._tokenizer, self._start_id, self._lm.idle_oracle_id)
+        self._slots[slot] = _Slot(cursor, TextStream(self._tokenizer))
 
     def _end(self, slot: int) -> None:
         self._slots.pop(slot, None)

@@ -17,13 +17,12 @@ from enum import StrEnum
 from functools import cached_property
 
 import torch
-from moshi.modules.transformer import RingKVCache
-from moshi.utils.compile import no_cuda_graph
 from torch import Tensor
 
 from kame_core.errors import InvalidRequestError, UnavailableError
 from kame_core.frontend.moshi.memory import is_out_of_memory
 from kame_core.frontend.moshi.oracle_lm import NO_ORACLE_ID, OracleLM
+from kame_core.frontend.moshi.row_states import RowStates
 from kame_core.frontend.moshi.sampling import BatchSampler, Head, SamplingOptions
 from kame_core.frontend.moshi.slots import NOT_YET, SlotStreams
 from kame_core.frontend.moshi.step_graph import StepRecorder, default_recorder
@@ -143,25 +142,22 @@ class LMBatch:
         self._is_open = [False] * capacity
         self._codes = torch.zeros(capacity, self.user_codebooks, dtype=torch.long, device=lm.device)
         self._oracle = torch.full((capacity,), self.idle_oracle_id, dtype=torch.long, device=lm.device)
+        self._given_oracle = torch.zeros(capacity, dtype=torch.long, pin_memory=lm.device.type == "cuda")
         self._packed = torch.full((capacity, lm.dep_q + 2), NOT_YET, dtype=torch.long, device=lm.device)
         try:
             with torch.no_grad():
                 self._streaming = lm.streaming(self._rows)
-                self._tell_open()
+                self._states = RowStates(lm, self._rows)
                 self._run = (recorder or default_recorder(lm.device))(self._step)  # all slots are closed: no effect
         except (MemoryError, RuntimeError) as error:
             lm._stop_streaming()
+            lm.depformer._stop_streaming()  # it is apart from the rest
             if not is_out_of_memory(error):
                 raise
             raise UnavailableError(
                 f"The GPU has no memory for {capacity} conversations beside the model. Set fewer places.",
                 code="out_of_memory",
             ) from error
-        self._caches = [
-            state.kv_cache
-            for state in lm.get_streaming_state().values()
-            if isinstance(getattr(state, "kv_cache", None), RingKVCache)
-        ]
 
     def open(self, slot: int, *, seed: int | None, sampling: SamplingOptions) -> None:
         """Begin a conversation in a closed slot.
@@ -174,7 +170,7 @@ class LMBatch:
         """
         if self._is_open[slot]:
             raise ValueError(f"slot {slot} is open")
-        self._wipe(slot)  # closed slots are computed as well, and leave something in their caches
+        self._states.wipe(self._rows_of(slot))  # closed slots are computed as well, and leave something in their caches
         self._slots.begin(slot)
         self._sampler.set(slot, sampling, secrets.randbits(64) if seed is None else seed)
         self._is_open[slot] = True
@@ -186,11 +182,11 @@ class LMBatch:
             return
         self._is_open[slot] = False
         self._slots.end(slot)
-        self._wipe(slot)
+        self._states.wipe(self._rows_of(slot))
         self._tell_open()
 
     def step(self, codes: Tensor, oracle: Sequence[int] | Tensor) -> StepResult:
-        """One step of all open slots. Without a wait for the device, where `codes` is there already.
+        """One step of all open slots. Without a wait for the device, where `codes` is there and `oracle` on the host.
 
         Args:
             codes: the user's codes, int64 [capacity, K, 1] with K at least `user_codebooks`, of which the first are
@@ -198,7 +194,8 @@ class LMBatch:
             oracle: one token per slot, [capacity]; `idle_oracle_id` for none; anything for closed slots. A model
                 without oracle embedding takes no notice of it.
 
-        Numbers outside the vocabulary are cut to it: on a GPU they would end all conversations.
+        Numbers outside the vocabulary are cut to it: on a GPU they would end all conversations. On a GPU what came out
+        must have been fetched before the next step: only then is it sure that the oracle's buffer was read.
         """
         slots, codebooks, steps = codes.shape
         if (slots, steps) != (self.capacity, 1) or codebooks < self.user_codebooks:
@@ -206,7 +203,8 @@ class LMBatch:
         if len(oracle) != self.capacity:
             raise ValueError(f"one oracle token for each of {self.capacity} slots, not {len(oracle)}")
         self._codes.copy_(codes[:, : self.user_codebooks, 0])
-        self._oracle.copy_(torch.as_tensor(oracle, dtype=torch.long))
+        self._given_oracle.copy_(torch.as_tensor(oracle, dtype=torch.long))
+        self._oracle.copy_(self._given_oracle, non_blocking=True)
         with torch.no_grad():
             self._run()
         return StepResult(self._packed.clone())
@@ -214,29 +212,15 @@ class LMBatch:
     def shutdown(self) -> None:
         """Free the slots' memory and the model for another batch; idempotent."""
         self._streaming.close()
-        self._caches.clear()
+        self._states.clear()
         self._run = _ended
 
+    def _rows_of(self, slot: int) -> slice:
+        """With guidance a slot has two."""
+        return slice(slot, None, self.capacity)
+
     def _tell_open(self) -> None:
-        with no_cuda_graph():  # a capture at this moment could meet other threads' work on the GPU
-            self._lm.set_exec_mask(self._row_mask(self._slots.open))
-
-    def _wipe(self, slot: int) -> None:
-        """Nothing of a slot's past is left in the model's state.
-
-        Moshi's own reset leaves keys and values in the caches and only hides them, and weight 0 times NaN is NaN: one
-        bad number of an earlier conversation would spoil all later ones. It also leaves the slot marked as running
-        (`_tell_open` follows).
-        """
-        chosen = torch.zeros_like(self._slots.open)
-        chosen[slot] = True
-        self._lm.reset_streaming(self._row_mask(chosen))
-        for cache in self._caches:
-            for row in range(slot, self._rows, self.capacity):
-                cache.cache[:, row] = 0
-
-    def _row_mask(self, slots: Tensor) -> Tensor:
-        return slots.repeat(self._rows // self.capacity)
+        self._states.running.copy_(self._slots.open.repeat(self._rows // self.capacity))
 
     def _step(self) -> None:
         """One step, from the input buffers into the output buffer; this is what a CUDA graph holds."""

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from subprocess import CalledProcessError
 
 import torch
 
@@ -193,13 +194,22 @@ def _fitting(
         except UnavailableError as error:
             if options.slots is not None or slots == 1 or error.code != "out_of_memory":
                 raise
-            slots //= 2
+            slots -= max(1, slots // 8)
             continue
-        log.info("%d slots: a step takes %.1f ms (p95 %.1f)", slots, times.p50_ms, times.p95_ms)
-        if options.slots is not None or slots == 1 or times.p95_ms <= _USABLE_STEP_MS:
+        log.info(
+            "%d slots: a step takes %.1f ms (p95 %.1f; where a conversation ends and one begins %.1f)",
+            slots,
+            times.p50_ms,
+            times.p95_ms,
+            times.joined_ms,
+        )
+        share = max(times.p95_ms / _USABLE_STEP_MS, times.joined_ms / FRAME_MS)
+        if options.slots is not None or slots == 1 or share <= 1:
+            if times.reading_ms > 0 and slots > 1:
+                log.info("with so many, words at a pause are understood %.0f ms later than with few", times.reading_ms)
             return engine, times
         engine.shutdown()
-        slots = max(1, min(slots - 1, int(slots * _USABLE_STEP_MS / times.p95_ms)))
+        slots = max(1, min(slots - 1, int(slots / share)))
 
 
 def _tried(
@@ -224,8 +234,17 @@ def _tried(
             raise UnavailableError(
                 f"The GPU has no memory for a step of {slots} conversations. Set fewer places.", code="out_of_memory"
             ) from error
-        if isinstance(error, RuntimeError) and "compiler" in str(error).lower():
+        if _cannot_build(error):
             raise UnavailableError(
-                "PyTorch builds the GPU's kernels with a C compiler, and found none. Install one (apt-get install gcc)."
+                "PyTorch builds the GPU's kernels with a C compiler and Python's headers, and one of them is not here. "
+                "Install both (apt-get install gcc python3-dev)."
             ) from error
         raise
+
+
+def _cannot_build(error: BaseException) -> bool:
+    """Triton says when it finds no compiler. Where a compiler finds no Python.h, its own words go elsewhere."""
+    failed = getattr(error, "inner_exception", error)  # what PyTorch's compiler wraps has no cause
+    return isinstance(failed, CalledProcessError) or (
+        isinstance(error, RuntimeError) and "compiler" in str(error).lower()
+    )

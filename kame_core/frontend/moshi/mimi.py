@@ -71,7 +71,7 @@ class MimiBatch:
         """
         self._check(slot)
         self._open[slot] = True
-        only = torch.zeros(self.capacity, dtype=torch.bool)
+        only = torch.zeros(self.capacity, dtype=torch.bool, device=self._device)
         only[slot] = True
         self._mimi.reset_streaming(only)
         for cache in self._caches:
@@ -93,7 +93,7 @@ class MimiBatch:
 
         Args:
             pcm: float32 [capacity, 1, 1920], on any device. Samples that are not finite are replaced: NaN by silence,
-                infinity by full scale.
+                infinity by full scale. In pinned memory it must not change until what came out was fetched.
             slots: those that take part, all of them open; the others' state stays as it is, as if this call had not
                 been made. None: all open slots.
 
@@ -106,7 +106,8 @@ class MimiBatch:
         if pcm.shape != (self.capacity, 1, self.frame_samples):
             raise ValueError(f"pcm must be {[self.capacity, 1, self.frame_samples]}, not {list(pcm.shape)}")
         self._take_part(slots)
-        sound = torch.nan_to_num(pcm.to(self._device, torch.float32), nan=0.0, posinf=1.0, neginf=-1.0)
+        given = pcm.to(self._device, torch.float32, non_blocking=True)
+        sound = torch.nan_to_num(given, nan=0.0, posinf=1.0, neginf=-1.0)
         with torch.no_grad():
             codes: Tensor = self._mimi.encode(sound)
         return codes
@@ -130,7 +131,8 @@ class MimiBatch:
         if not 1 <= codes.shape[1] <= self._mimi.total_codebooks:
             raise ValueError(f"the codec has {self._mimi.total_codebooks} codebooks, not {codes.shape[1]}")
         self._take_part(slots)
-        known = codes.to(self._device).clamp(0, self._mimi.cardinality - 1)  # an index outside kills a CUDA process
+        known = codes.to(self._device, non_blocking=True)
+        known = known.clamp(0, self._mimi.cardinality - 1)  # an index outside kills a CUDA process
         with torch.no_grad():
             pcm: Tensor = self._mimi.decode(known)
         return pcm
@@ -165,5 +167,5 @@ class MimiBatch:
 
     def _mask(self, mask: Tensor) -> None:
         if self._masked is None or not torch.equal(self._masked, mask):
-            self._mimi.set_exec_mask(mask)
+            self._mimi.set_exec_mask(mask.to(self._device, non_blocking=True))
             self._masked = mask.clone()

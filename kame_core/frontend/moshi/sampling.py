@@ -75,12 +75,12 @@ class BatchSampler:
     def set(self, slot: int, options: SamplingOptions, seed: int) -> None:
         """What a slot goes by from now on. Equal seeds give equal noise."""
         temperatures = torch.tensor([options.text_temperature, options.audio_temperature])
-        self._temperature[:, slot, 0] = temperatures.to(self._temperature.device)
+        self._temperature[:, slot, 0] = temperatures.to(self._temperature.device, non_blocking=True)
         top_ks = torch.tensor([options.text_top_k, options.audio_top_k])
-        self._top_k[:, slot, 0] = top_ks.to(self._top_k.device)
+        self._top_k[:, slot, 0] = top_ks.to(self._top_k.device, non_blocking=True)
         digest = hashlib.blake2b(str(seed).encode(), digest_size=8).digest()
         halves = torch.tensor([int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")])
-        self._keys[slot, :, 0] = halves.to(self._keys.device)
+        self._keys[slot, :, 0] = halves.to(self._keys.device, non_blocking=True)
 
     def noise_keys(self, steps: Tensor) -> Tensor:
         """Where a step's noise comes from.

@@ -51,6 +51,7 @@ class ReflexEngine:
 
     def step(self, inputs: Sequence[SlotInput]) -> Sequence[SlotOutput]:
         """One tick; the mic is not listened to."""
+        self.clips.tick()
         return [self._slots[given.slot].step() for given in inputs]
 
     def shutdown(self) -> None:

@@ -24,7 +24,7 @@ from kame_core.frontend.reflex.speech import Segment, Speech
 from kame_core.frontend.reflex.synthesis import Synthesiser
 from kame_core.languages import ENGLISH_NAMES, language_of, primary_code
 from kame_core.oracle_cursors import Phrase, PhraseCursor
-from kame_core.scripts import UNSPACED_SENTENCE_END
+from kame_core.scripts import SENTENCE_END
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,6 @@ _OPENER_AFTER_TICKS = 1
 """80 ms into the agent's turn without a word of the oracle, an opener covers the wait."""
 _MOST_FAILURES = 3
 _AUDIBLE = 0.003
-_SENTENCE_MARKS = ".!?" + UNSPACED_SENTENCE_END
 
 
 class ReflexSlot:
@@ -163,7 +162,7 @@ class ReflexSlot:
 
     def _other_language(self, phrase: Phrase) -> str:
         """The language of a sentence that is not in the slot's, which the slot's voice would read badly; else empty."""
-        before = max((self._cursor.text.rfind(mark, 0, phrase.start_char) for mark in _SENTENCE_MARKS), default=-1)
+        before = max((self._cursor.text.rfind(mark, 0, phrase.start_char) for mark in SENTENCE_END), default=-1)
         text = self._cursor.text[before + 1 : phrase.start_char] + phrase.text
         expected = self._candidate_language or self._language
         language = language_of(text, {expected: None, **ENGLISH_NAMES}, expected=expected)
