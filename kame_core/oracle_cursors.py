@@ -14,7 +14,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from kame_core.frontend.base import OracleAdopt, OracleClear, OracleFinish, OracleText, OracleUpdate
-from kame_core.scripts import UNSPACED, UNSPACED_CLAUSE_END, UNSPACED_SENTENCE_END
+from kame_core.scripts import CLAUSE_END, SENTENCE_END, UNSPACED, UNSPACED_CLAUSE_END, UNSPACED_SENTENCE_END
 
 START_ID = 32000
 """Text start id of Moshi-family models: marks where a new oracle begins."""
@@ -263,8 +263,6 @@ class PhraseCursor(_Cursor):
 
 
 _CLOSERS = "\"'”’»›)]}"
-_SENTENCE_MARKS = ".?!…‽" + UNSPACED_SENTENCE_END
-_CLAUSE_MARKS = ",;:—–" + UNSPACED_CLAUSE_END
 _INITIALS = re.compile(r"(?:[^\W\d_]\.)+")
 _ORDINAL = re.compile(r"\d+\.")
 _ABBREVIATIONS = re.compile(
@@ -308,9 +306,9 @@ def _cut_after(word: str, following: str, opens: bool) -> _Cut:
     bare = word.rstrip(_CLOSERS)
     if not bare:
         return _Cut.WORD
-    if bare[-1] in _CLAUSE_MARKS:
+    if bare[-1] in CLAUSE_END:
         return _Cut.CLAUSE
-    if bare[-1] not in _SENTENCE_MARKS:
+    if bare[-1] not in SENTENCE_END:
         return _Cut.WORD
     plain = bare.lower().lstrip("\"'“‘«‹([{")
     if _ABBREVIATIONS.fullmatch(plain) or _INITIALS.fullmatch(plain):

@@ -157,12 +157,24 @@ class ConversationRegistry:
         Raises:
             InvalidRequestError: no conversation waits for this token.
         """
+        entry = self._entry_of(token)
+        if entry.grace is not None:
+            entry.grace.cancel()
+            entry.grace = None
+        return entry.conversation
+
+    def find(self, token: str) -> Conversation:
+        """The conversation that `resume` would attach to; nothing changes.
+
+        Raises:
+            InvalidRequestError: no conversation waits for this token.
+        """
+        return self._entry_of(token).conversation
+
+    def _entry_of(self, token: str) -> _Entry:
         for entry in self._entries.values():
-            if entry.token is not None and secrets.compare_digest(entry.token, token) and not entry.conversation.closed:
-                if entry.grace is not None:
-                    entry.grace.cancel()
-                    entry.grace = None
-                return entry.conversation
+            if entry.token is not None and _same(entry.token, token) and not entry.conversation.closed:
+                return entry
         raise InvalidRequestError("That conversation is over. Start a new one.", code="resume_token_invalid")
 
     async def _expire(self, entry: _Entry, grace_s: float) -> None:
@@ -175,3 +187,7 @@ class ConversationRegistry:
             entry.grace.cancel()
             entry.grace = None
         await entry.conversation.aclose(reason)
+
+
+def _same(one: str, other: str) -> bool:
+    return secrets.compare_digest(one.encode(), other.encode(errors="surrogatepass"))

@@ -1,8 +1,8 @@
 """Who said what: the dialogue's items, what was only generated and what was really heard."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from kame_core.backend.base import ChatMessage, ToolCall
 from kame_core.errors import InvalidRequestError
@@ -38,11 +38,30 @@ class Item:
     """What tools of the server did for this turn; for the chat model only."""
     language: str = ""
     """Code of the language the user spoke it in, where speech-to-text recognised that."""
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Of a function call, for the chat model only: see `ToolCall`."""
 
 
-def function_call(item_id: str, call_id: str, name: str, arguments: str) -> Item:
+def function_call(
+    item_id: str, call_id: str, name: str, arguments: str, extra: Mapping[str, Any] | None = None
+) -> Item:
     """The item of a call that the client is to make; `arguments`: JSON."""
-    return Item(item_id, "assistant", arguments, "completed", "text", kind="function_call", call_id=call_id, name=name)
+    return Item(
+        item_id,
+        "assistant",
+        arguments,
+        "completed",
+        "text",
+        kind="function_call",
+        call_id=call_id,
+        name=name,
+        extra=extra or {},
+    )
+
+
+def id_taken(item_id: str) -> InvalidRequestError:
+    """To raise where an item is to be added under the id of another."""
+    return InvalidRequestError(f"There is an item with the id {item_id} already.", code="item_exists")
 
 
 def function_output(item_id: str, call_id: str, output: str) -> Item:
@@ -64,7 +83,7 @@ class Transcript:
             InvalidRequestError: the id is taken, or the previous item is not here.
         """
         if item.id in self._items:
-            raise InvalidRequestError(f"There is an item with the id {item.id} already.", code="item_exists")
+            raise id_taken(item.id)
         if previous_item_id is None or previous_item_id == self.last_id:
             previous = self.last_id
             self._items[item.id] = item
@@ -172,7 +191,7 @@ class Transcript:
 
 def _messages_of(item: Item, results: Mapping[str, str]) -> tuple[ChatMessage, ...]:
     if item.kind == "function_call":
-        call = ToolCall(item.call_id, item.name, item.text)
+        call = ToolCall(item.call_id, item.name, item.text, item.extra)
         result = ChatMessage("tool", results.get(item.call_id, NO_RESULT), call_id=item.call_id)
         return ChatMessage("assistant", "", (call,)), result
     if item.kind == "function_call_output":  # its call was deleted

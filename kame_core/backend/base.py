@@ -25,6 +25,8 @@ class ToolCall:
     name: str
     arguments: str
     """JSON as the model wrote it: nobody has checked it."""
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """What else the server sent with it and wants back with its result, such as the signature of a thought."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ class ChatModel(Protocol):
 
         Raises:
             ChatModelError: with a code among `llm_auth`, `llm_rate_limited`, `llm_unreachable`, `llm_timeout`,
-                `llm_bad_answer`, `llm_failed`.
+                `llm_bad_answer`, `llm_bad_request` (this request is refused, others may not be), `llm_failed`.
         """
 
     async def aclose(self) -> None:

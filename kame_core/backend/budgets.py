@@ -69,13 +69,13 @@ class Ledger:
             return ChatModelError("The language model is failing; only whole turns are sent to it for a moment.")
         if len(self._asked_s) >= share * self._budgets.requests_per_minute:
             return ChatModelError(
-                "This conversation asks the language model too often. Wait a minute, or raise the requests per minute.",
+                "This conversation asks the language model too often. Wait a minute.",
                 code="llm_rate_limited",
                 retryable=True,
             )
         if self._account.input_tokens + self._account.output_tokens >= share * self._budgets.tokens_per_conversation:
             return ChatModelError(
-                "This conversation has used up its tokens. Start a new one, or raise the tokens per conversation.",
+                "This conversation has used up its tokens. Start a new one.",
                 code="llm_rate_limited",
                 retryable=False,
             )

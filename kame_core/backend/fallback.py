@@ -28,7 +28,7 @@ class FallbackChatModel:
 
     A model gets half of the time that is left for the first word, the last one all of it. One that failed rests for 5
     to 60 s, the whole minute if trying again will not help, so that not every turn waits for it; if all rest, all are
-    asked.
+    asked. One that refuses a request for what is in it (`llm_bad_request`) is well, and does not rest.
 
     Args:
         models: at least one; they are closed with this one.
@@ -83,12 +83,19 @@ class FallbackChatModel:
         if failure is not None:
             raise failure
 
+    @property
+    def models(self) -> tuple[ChatModel, ...]:
+        """All of them, the first to be asked first."""
+        return tuple(member.model for member in self._members)
+
     async def aclose(self) -> None:
         """Close all models."""
         for member in self._members:
             await member.model.aclose()
 
     def _failed(self, member: _Member, error: ChatModelError, now_s: float) -> None:
+        if error.code == "llm_bad_request":
+            return
         member.failures += 1
         rest_s = _FIRST_REST_S * 2 ** min(member.failures - 1, 10) if error.retryable else _LONGEST_REST_S
         member.rests_until_s = now_s + min(rest_s, _LONGEST_REST_S)

@@ -20,7 +20,7 @@ from openai._base_client import get_platform
 from openai.types.chat import ChatCompletionChunk
 
 from kame_core.backend.base import ChatEvent, ChatRequest, Finish, TextDelta, ToolCall, Usage
-from kame_core.backend.llm_errors import AttemptError, all_thought, bad_answer, failure_of, timed_out
+from kame_core.backend.llm_errors import AttemptError, all_thought, bad_answer, complaint_of, failure_of, timed_out
 from kame_core.backend.llm_servers import (
     LOCAL_SERVERS,
     OPENAI_BASE_URL,
@@ -31,7 +31,8 @@ from kame_core.backend.llm_servers import (
     probe_local_server,
 )
 from kame_core.backend.spoken import ReasoningFilter, SpokenFilter
-from kame_core.backend.tool_wire import CallAssembler, as_wire, tool_parameters, without_tools
+from kame_core.backend.tool_wire import EXTRA, CallAssembler, as_wire, tool_parameters, without_tools
+from kame_core.characters import CharacterJoiner
 from kame_core.errors import ChatModelError
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ _THINKING_TOKENS = 2048
 FinishReason = Literal["stop", "length", "no_answer", "refusal", "tool_calls"]
 _KNOWS_NO_TOOLS = re.compile(
     r"not support\w*.{0,20}(tool|function)|(tool|function)\w*.{0,20}not support|unsupported.{0,20}tool"
-    r"|enable-auto-tool-choice|extra inputs.{0,20}tools",
+    r"|enable-auto-tool-choice|extra inputs.{0,20}tools|tools extra inputs",
     re.IGNORECASE,
 )
 _FINISH_REASONS: dict[str, FinishReason] = {"length": "length", "content_filter": "refusal"}
@@ -65,6 +66,8 @@ class _Dialect:
     stream_options: bool = True
     reasoning_effort: bool = True
     tools: bool = True
+    call_extras: bool = True
+    """`ToolCall.extra` goes back; it may be another server's, where the first fails."""
     thinks: bool = False
     """The model spends tokens of its limit on thinking."""
 
@@ -166,6 +169,7 @@ class OpenAIChatModel:
         may_think = self._dialect.thinks
         stream = await self._open(request, first_due_s)
         kept, calls = SpokenFilter() if request.spoken else ReasoningFilter(), CallAssembler()
+        joiner = CharacterJoiner()
         most_chars = max(400, request.max_tokens * _CHARS_PER_TOKEN)
         chars = 0
         chunks = 0
@@ -190,7 +194,7 @@ class OpenAIChatModel:
                     reason = _FINISH_REASONS.get(finish, reason)
                 if request.tools:
                     calls.feed(_choice_of(chunk)[0])
-                text = kept.feed(delta)[: most_chars - chars]
+                text = kept.feed(joiner.feed(delta))[: most_chars - chars]
                 if text:
                     chars += len(text)
                     yield TextDelta(text)
@@ -202,7 +206,7 @@ class OpenAIChatModel:
             if reason == "length" and not chars and not calls and not may_think:
                 self._dialect.thinks = True
                 raise AttemptError(all_thought(), 0.0)
-            rest = kept.finish()[: most_chars - chars]
+            rest = (kept.feed(joiner.finish()) + kept.finish())[: most_chars - chars]
             if rest:
                 chars += len(rest)
                 yield TextDelta(rest)
@@ -226,7 +230,7 @@ class OpenAIChatModel:
                     model = request.model or self._model or await self._choose_model()
                     return await self._completions.create(
                         model=model,
-                        messages=cast(Any, as_wire(request.messages)),
+                        messages=cast(Any, as_wire(request.messages, extras=self._dialect.call_extras)),
                         stream=True,
                         extra_body=self._parameters(request),
                     )
@@ -234,10 +238,10 @@ class OpenAIChatModel:
                 raise AttemptError(timed_out()) from None
             except ChatModelError as error:  # of the list of models
                 raise AttemptError(error) from None
-            except openai.BadRequestError as error:
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 if self._learn(error):
                     continue
-                if not request.tools or "tool" not in f"{error.param} {error.message}":
+                if not request.tools or "tool" not in complaint_of(error):
                     raise failure_of(error, self._place, self._model) from None
                 logger.warning("the LLM server refuses the tools it is offered; this request goes without them")
                 request = replace(request, tools=())
@@ -256,9 +260,9 @@ class OpenAIChatModel:
             parameters["reasoning_effort"] = self.settings.reasoning_effort
         return parameters
 
-    def _learn(self, error: openai.BadRequestError) -> bool:
+    def _learn(self, error: openai.APIStatusError) -> bool:
         """Leave out what the server does not know; False if its complaint is about something else."""
-        complaint = f"{error.param or ''} {error.message}"
+        complaint = complaint_of(error)
         dialect = self._dialect
         if dialect.stream_options and "stream_options" in complaint:
             dialect.stream_options = False
@@ -268,6 +272,8 @@ class OpenAIChatModel:
             dialect.token_limit = "max_completion_tokens"
         elif dialect.token_limit == "max_completion_tokens" and "max_completion_tokens" in complaint:
             dialect.token_limit = "max_tokens"
+        elif dialect.call_extras and EXTRA in complaint:
+            dialect.call_extras = False
         elif dialect.tools and _KNOWS_NO_TOOLS.search(complaint):
             dialect.tools = False
             logger.warning("the LLM server knows no tools; nothing can be called with it")

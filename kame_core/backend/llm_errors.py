@@ -1,5 +1,7 @@
 """What an LLM server's failures are called, and what their reader is told to do."""
 
+from collections.abc import Iterator, Mapping
+
 import httpx2
 import openai
 
@@ -62,6 +64,22 @@ def failure_of(error: Exception, place: str, model: str) -> AttemptError:
     return AttemptError(bad_answer())
 
 
+def complaint_of(error: openai.APIStatusError) -> str:
+    """What the server says of a request that it refuses, and the parameters it names, without what it quotes of it."""
+    return " ".join(_words(error.body))
+
+
+def _words(told: object, depth: int = 6) -> Iterator[str]:
+    if isinstance(told, str):
+        yield told
+    elif isinstance(told, Mapping) and depth:
+        for key in ("error", "param", "message", "detail", "loc", "msg"):  # the last three: servers built on pydantic
+            yield from _words(told.get(key), depth - 1)
+    elif isinstance(told, list) and depth:
+        for one in told:
+            yield from _words(one, depth - 1)
+
+
 def _refusal(status: int, code: str | None, place: str, model: str) -> ChatModelError:
     if status in (401, 403):
         return ChatModelError(
@@ -93,6 +111,13 @@ def _refusal(status: int, code: str | None, place: str, model: str) -> ChatModel
             f"The LLM server at {place} has a fault (HTTP {status}). Try again, or look into its log.",
             code="llm_failed",
             retryable=True,
+        )
+    if status in (400, 413, 422):
+        return ChatModelError(
+            f"The LLM server at {place} refuses this request (HTTP {status}). Shorten it or put it in other words; if "
+            "every request is refused, check the model's name and its settings.",
+            code="llm_bad_request",
+            retryable=False,
         )
     return ChatModelError(
         f"The LLM server at {place} refused the request (HTTP {status}). Check the model's name and its settings.",

@@ -7,6 +7,7 @@ import re
 import unicodedata
 
 from kame_core.languages import language_of
+from kame_core.scripts import IDEOGRAPHIC_MARKS, UNSPACED
 
 _REASONING_TAGS = ("think", "thinking", "reasoning", "thought")
 _TAG = re.compile(rf"<(/?)({'|'.join(_REASONING_TAGS)})>", re.IGNORECASE)
@@ -53,8 +54,10 @@ _FENCE = "```"
 _ADDRESS_STARTS = ("https://", "http://", "www.")
 _LINK = re.compile(r"!?\[([^\]\n]{0,200})\]\([^)\s]{0,500}\)")
 _OPEN_LINK = re.compile(r"!?\[[^\]\n]{0,200}(?:\](?:\([^)\s]{0,500})?)?\Z|!\Z")
-_ADDRESS = re.compile(r"(?:https?://|www\.)[^\s<>()\[\]\"`]{1,500}", re.IGNORECASE)
-_OPEN_ADDRESS = re.compile(r"(?:https?://|www\.)[^\s<>()\[\]\"`]{0,500}\Z", re.IGNORECASE)
+_NO_ADDRESS = rf"\s<>()\[\]\"`“”‘’…{UNSPACED}{IDEOGRAPHIC_MARKS}"
+"""What ends an address: in writing without spaces the text goes on at once, and a host in such writing is said."""
+_ADDRESS = re.compile(rf"(?:https?://|www\.)(?:[^{_NO_ADDRESS}]{{1,500}}|(?=[{UNSPACED}]))", re.IGNORECASE)
+_OPEN_ADDRESS = re.compile(rf"(?:https?://|www\.)[^{_NO_ADDRESS}]{{0,500}}\Z", re.IGNORECASE)
 _HOST = re.compile(r"(?:https?://)?(?:www\.)?([^\s/?#:]*)", re.IGNORECASE)
 _AFTER_ADDRESS = ".,;:!?'*_"
 _NO_CODE = {
@@ -140,7 +143,7 @@ def _host_of(address: re.Match[str]) -> str:
 
 
 class MarkupFilter:
-    """Takes out what no voice can say: emphasis and code marks, headings, bullets, emoji.
+    """Takes out what no voice can say: emphasis and code marks, headings, bullets, emoji. Spells out units ("㎡").
 
     White space before the first word goes too. Signs that mean something stay: "3 * 4", "-5", "#1", "snake_case".
     """
@@ -155,7 +158,7 @@ class MarkupFilter:
 
     def feed(self, delta: str) -> str:
         """The text that can be said so far."""
-        return "".join(map(self._take, delta))
+        return "".join(map(self._take, _UNIT.sub(_spelt_out, delta)))
 
     def finish(self) -> str:
         """What was held back as possible markup: marks at the end mean nothing."""
@@ -214,6 +217,15 @@ class SpokenFilter:
         """What was held back."""
         rest = self._eyes_only.feed(self._reasoning.finish()) + self._eyes_only.finish()
         return self._markup.feed(rest) + self._markup.finish()
+
+
+_UNIT = re.compile("[℃℉\u3300-\u33ff]")
+
+
+def _spelt_out(unit: re.Match[str]) -> str:
+    """A unit that is one character as the letters it stands for: voices do not know it."""
+    letters = unicodedata.decomposition(unit[0]).split()[1:]
+    return "".join(chr(int(letter, 16)) for letter in letters)
 
 
 def _is_pictogram(char: str) -> bool:

@@ -2,21 +2,26 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
 from kame_core.backend.base import ChatMessage, ToolCall, ToolDeclaration
+from kame_core.characters import whole_characters
 
+EXTRA = "extra_content"
+"""Where Google's compatible API has the signature of the thought that led to a call, without which it refuses the call
+when that comes back (https://ai.google.dev/gemini-api/docs/thought-signatures).
+"""
 _MOST_CALLS = 16
 _MOST_CHARS = 32_000
 
 Json = dict[str, Any]
 
 
-def as_wire(messages: Sequence[ChatMessage]) -> list[Json]:
-    """Messages as the API has them."""
-    return [_message(message) for message in messages]
+def as_wire(messages: Sequence[ChatMessage], *, extras: bool = True) -> list[Json]:
+    """Messages as the API has them; `extras`: with `ToolCall.extra`."""
+    return [_message(message, extras) for message in _calls_joined(messages)]
 
 
 def without_tools(messages: Sequence[ChatMessage]) -> tuple[ChatMessage, ...]:
@@ -40,34 +45,60 @@ def tool_parameters(tools: Sequence[ToolDeclaration], choice: str) -> Json:
     return {"tools": declared, "tool_choice": named}
 
 
-def _message(message: ChatMessage) -> Json:
+def _calls_joined(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+    """Of calls made at one go only the first one has an extra, and the others must be in one message with it."""
+    joined: list[ChatMessage] = []
+    signed: int | None = None
+    for message in messages:
+        has_extra = any(call.extra for call in message.tool_calls)
+        if signed is not None and message.tool_calls and not message.content and not has_extra:
+            first = joined[signed]
+            joined[signed] = replace(first, tool_calls=first.tool_calls + message.tool_calls)
+            continue
+        if message.role != "tool":
+            signed = len(joined) if has_extra else None
+        joined.append(message)
+    return joined
+
+
+def _message(message: ChatMessage, extras: bool) -> Json:
+    content = whole_characters(message.content)
     if message.role == "tool":
-        return {"role": "tool", "tool_call_id": message.call_id, "content": message.content}
+        return {"role": "tool", "tool_call_id": message.call_id, "content": content}
     if not message.tool_calls:
-        return {"role": message.role, "content": message.content}
+        return {"role": message.role, "content": content}
     calls = [
-        {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        {
+            "id": call.call_id,
+            "type": "function",
+            "function": {"name": call.name, "arguments": call.arguments},
+            **({EXTRA: dict(call.extra)} if extras and call.extra else {}),
+        }
         for call in message.tool_calls
     ]
-    return {"role": message.role, "content": message.content or None, "tool_calls": calls}
+    return {"role": message.role, "content": content or None, "tool_calls": calls}
 
 
 @dataclass(slots=True)
 class _Pieces:
+    index: object
+    """As the server counts; servers differ."""
     call_id: str = ""
     name: str = ""
     arguments: str = ""
+    extra: Json = field(default_factory=dict)
 
 
 class CallAssembler:
     """Puts the calls of one answer together from deltas cut anywhere.
 
-    Servers differ: some leave the index out and send a call whole, some repeat the name, some send arguments as an
-    object, some give no id. What makes no sense is left out; at most 16 calls of 32,000 characters are kept.
+    Servers differ: some leave the index out and send a call whole, some give all calls the same index, some repeat the
+    name, some give each piece of a call an id of its own, some send arguments as an object, some give no id. What makes
+    no sense is left out; at most 16 calls of 32,000 characters are kept.
     """
 
     def __init__(self) -> None:
-        self._calls: dict[int, _Pieces] = {}
+        self._calls: list[_Pieces] = []
 
     def __bool__(self) -> bool:
         """Something of a call has come."""
@@ -81,18 +112,21 @@ class CallAssembler:
 
     def finish(self) -> tuple[ToolCall, ...]:
         """The calls in the order in which they began."""
-        named = [self._calls[index] for index in sorted(self._calls) if self._calls[index].name]
-        return tuple(ToolCall(one.call_id or f"call_{uuid4().hex}", one.name, one.arguments or "{}") for one in named)
+        return tuple(
+            ToolCall(
+                call.call_id or f"call_{uuid4().hex}", call.name, whole_characters(call.arguments) or "{}", call.extra
+            )
+            for call in self._calls
+            if call.name
+        )
 
     def _take(self, piece: object) -> None:
-        index, call_id = getattr(piece, "index", None), getattr(piece, "id", None)
+        call_id, extra = getattr(piece, "id", None), getattr(piece, EXTRA, None)
         function = getattr(piece, "function", None)
         name, arguments = getattr(function, "name", None), getattr(function, "arguments", None)
-        if not isinstance(index, int):
-            index = self._place_of(call_id)
-        if index not in self._calls and len(self._calls) >= _MOST_CALLS:
+        call = self._call_of(getattr(piece, "index", None), call_id, name)
+        if call is None:
             return
-        call = self._calls.setdefault(index, _Pieces())
         if isinstance(call_id, str) and not call.call_id:
             call.call_id = call_id
         if isinstance(name, str) and name != call.name:
@@ -101,11 +135,21 @@ class CallAssembler:
             arguments = json.dumps(arguments, ensure_ascii=False)
         if isinstance(arguments, str):
             call.arguments = (call.arguments + arguments)[:_MOST_CHARS]
+        if isinstance(extra, dict) and len(json.dumps(extra)) <= _MOST_CHARS:  # cut it would be worth nothing
+            call.extra |= extra
 
-    def _place_of(self, call_id: object) -> int:
-        """Where a piece without an index belongs: to the call of its id, else to the last one, else to a new one."""
-        known = next((index for index, call in self._calls.items() if call_id and call.call_id == call_id), None)
+    def _call_of(self, index: object, call_id: object, name: object) -> _Pieces | None:
+        """What a piece belongs to: the call of its id, else the last one of its index, unless it begins another."""
+        counted = isinstance(index, int)
+        fellows = [call for call in self._calls if call.index == index or not counted]
+        known = next((call for call in fellows if call_id and call.call_id == call_id), None)
         if known is not None:
             return known
-        last = max(self._calls, default=-1)
-        return last + 1 if call_id or last < 0 else last
+        last = fellows[-1] if fellows else None
+        another = call_id and (not counted or (name and last is not None and last.call_id))
+        if last is not None and not another:
+            return last
+        if len(self._calls) >= _MOST_CALLS:
+            return None
+        self._calls.append(_Pieces(index))
+        return self._calls[-1]

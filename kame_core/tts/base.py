@@ -27,6 +27,8 @@ class SpeechChunk:
     """float32 [n], mono 24 kHz."""
     marks: tuple[WordMark, ...] = ()
     """The words that begin in this piece."""
+    stand_in: bool = False
+    """Another voice says it than is meant to, for that one is out of order."""
 
 
 def shifted(marks: tuple[WordMark, ...], chars: int, samples: int) -> tuple[WordMark, ...]:

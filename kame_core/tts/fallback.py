@@ -71,13 +71,12 @@ class FallbackTextToSpeech:
         start = _rest_of(text, begun, said_samples)
         if not any(map(str.isalnum, text[start:])):
             return
-        other = voice if is_language_tag(voice) else ""  # other names are those of the primary's voices
-        async with aclosing(self._fallback.speak(text[start:], other, language)) as chunks:
+        async with aclosing(self._stand_in(text[start:], voice, language)) as chunks:
             async for chunk in chunks:
                 marks = shifted(chunk.marks, start, said_samples)
                 if begun is not None:  # a word that is said again counts once
                     marks = tuple(mark for mark in marks if mark.start_char > begun.start_char)
-                yield SpeechChunk(chunk.pcm, marks)
+                yield SpeechChunk(chunk.pcm, marks, stand_in=True)
 
     async def aclose(self) -> None:
         """Close both; idempotent."""
@@ -85,6 +84,21 @@ class FallbackTextToSpeech:
             await self._primary.aclose()
         finally:
             await self._fallback.aclose()
+
+    async def _stand_in(self, text: str, voice: str, language: str) -> AsyncGenerator[SpeechChunk, None]:
+        """Said by the fallback: in the language asked for, where it is one and not the name of a primary's voice."""
+        if is_language_tag(voice):
+            try:
+                async with aclosing(self._fallback.speak(text, voice, language)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+                return
+            except KameError as error:
+                if error.code != "unknown_voice":  # raised before any sound
+                    raise
+        async with aclosing(self._fallback.speak(text, "", language)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     def _worked(self) -> None:
         self._rest_s = 0.0

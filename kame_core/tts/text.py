@@ -4,6 +4,7 @@ import re
 import unicodedata
 
 from kame_core.audio import SAMPLE_RATE_HZ
+from kame_core.scripts import CLAUSE_END, SENTENCE_END
 
 _SENTENCE_PAUSE_SAMPLES = SAMPLE_RATE_HZ * 250 // 1000
 _COMMA_PAUSE_SAMPLES = SAMPLE_RATE_HZ * 120 // 1000
@@ -13,11 +14,9 @@ _LONGEST_PIECE_CHARS = 400
 _ABBREVIATION = re.compile(r"\b(?:Dr|Mr|Mrs|Ms|Prof|St|Jr|Sr|vs|No)\.(?=\s+[\w$£€])")
 _TIMES = re.compile(r"(?<=\d)(\s*)\*(?=\s*\d)")
 _MARKUP = re.compile(r"[*_`~|\\^{}\[\]]|#(?!\d)")
-_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]]*\s+")
-_LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
+_SENTENCE_END = re.compile(rf"[{SENTENCE_END}]+[\"'”’)\]]*\s+")
+_LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(_[A-Za-z]{2})?(-[A-Za-z0-9]{1,8})*")
 _CLOSING = "\"'”’)]"
-_SENTENCE_MARKS = ".!?…。？！"
-_CLAUSE_MARKS = ",;:–—，、"
 
 
 def speakable(text: str) -> str:
@@ -73,11 +72,14 @@ def word_spans(text: str) -> list[tuple[int, int]]:
 def pause_samples(text: str) -> int:
     """How long a voice is silent after a text, by its last punctuation mark, in samples at 24 kHz."""
     last = text.rstrip().rstrip(_CLOSING)[-1:]
-    if last and last in _SENTENCE_MARKS:
+    if last and last in SENTENCE_END:
         return _SENTENCE_PAUSE_SAMPLES
-    return _COMMA_PAUSE_SAMPLES if last and last in _CLAUSE_MARKS else 0
+    return _COMMA_PAUSE_SAMPLES if last and last in CLAUSE_END else 0
 
 
 def is_language_tag(voice: str) -> bool:
-    """A voice's name that may be a language ("de", "pt-BR"): whoever has no voice of that name takes a default."""
+    """A voice's name that may be a language ("de", "pt-BR"): whoever has no voice of that name takes a default.
+
+    Names such as "ash" may be, too; "af_heart" is none.
+    """
     return bool(_LANGUAGE_TAG.fullmatch(voice))

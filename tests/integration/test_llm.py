@@ -165,9 +165,20 @@ class TestAnswers:
             await asyncio.wait_for(client.server.requests[0].done.wait(), 3)
             assert client.server.requests[0].ended == "aborted"
 
-    @pytest.mark.parametrize("unknown", [("stream_options",), ("max_tokens",), ("max_tokens", "stream_options")])
-    async def test_parameters_the_server_does_not_know_are_unlearned_once(self, unknown: tuple[str, ...]) -> None:
-        async with Client(Behaviour(unknown_parameters=unknown), reasoning_effort="low") as client:
+    @pytest.mark.parametrize(
+        ("unknown", "status"),
+        [
+            (("stream_options",), 400),
+            (("max_tokens",), 400),
+            (("max_tokens", "stream_options"), 400),
+            (("stream_options",), 422),
+        ],
+    )
+    async def test_parameters_the_server_does_not_know_are_unlearned_once(
+        self, unknown: tuple[str, ...], status: int
+    ) -> None:
+        behaviour = Behaviour(unknown_parameters=unknown, refusal_status=status)
+        async with Client(behaviour, reasoning_effort="low") as client:
             assert text_of(await collect(client.model)) == ANSWER
             assert len(client.server.requests) == 1 + len(unknown)
             assert text_of(await collect(client.model)) == ANSWER
@@ -199,6 +210,7 @@ class TestFaults:
             (Fault.FORBIDDEN, "llm_auth", False, "Check the key", 1),
             (Fault.NOT_FOUND, "llm_failed", False, "base URL ends in /v1", 1),
             (Fault.NO_QUOTA, "llm_rate_limited", False, "Add credit", 1),
+            (Fault.TOO_LONG, "llm_bad_request", False, "Shorten", 1),
             (Fault.RATE_LIMITED, "llm_rate_limited", True, "try again", 3),
             (Fault.SERVER_ERROR, "llm_failed", True, "HTTP 500", 3),
             (Fault.DROP, "llm_unreachable", True, "cannot be reached", 3),

@@ -97,9 +97,16 @@ async def test_tools_come_from_a_module_as_readme_shows(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("place", "told"), [("no_such_module:box", "no_such_module"), (f"{__name__}:README", "README")]
+    ("place", "told"),
+    [
+        ("no_such.module:box", "KAME_TOOLS: the module no_such.module cannot be imported.*PYTHONPATH"),
+        ("my_tools:box", "KAME_TOOLS: my_tools needs no_such_package"),
+        (f"{__name__}:README", "has no Toolbox called README"),
+    ],
 )
-async def test_tools_that_are_not_there(place: str, told: str) -> None:
+async def test_tools_that_are_not_there(place: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_tools.py").write_text("import no_such_package\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
     room = room_with(openai_base_url="http://127.0.0.1:9/v1", tools=place)
     try:
         with pytest.raises(UnavailableError, match=told):

@@ -68,6 +68,39 @@ async def test_a_call_without_index_and_id_gets_an_id() -> None:
     assert call.call_id
 
 
+@pytest.mark.parametrize("call_style", ["first", "new_ids"])
+async def test_calls_are_told_apart_however_they_are_numbered(call_style: str) -> None:
+    reply = Reply("", (*CALLS, ("call_c", "weather", ARGUMENTS)))
+    async with OpenAIServer(lambda messages: reply, Behaviour(call_style=call_style)) as server:
+        calls = calls_of(await ask(server))
+    assert [(call.call_id, call.name, call.arguments) for call in calls] == [
+        ("call_a", "weather", ARGUMENTS),
+        ("call_b", "hang_up", "{}"),
+        ("call_c", "weather", ARGUMENTS),
+    ]
+
+
+async def test_what_a_server_signs_goes_back_to_it_and_to_no_server_that_refuses_it() -> None:
+    async with OpenAIServer(lambda messages: Reply("", CALLS), Behaviour(signs_calls=True)) as server:
+        calls = calls_of(await ask(server))
+        of_a_tool = (ChatMessage("assistant", "", tuple(calls)), *(done(call) for call in calls))
+        of_the_client = [one for call in calls for one in (ChatMessage("assistant", "", (call,)), done(call))]
+        for history in (of_a_tool, tuple(of_the_client)):
+            assert calls_of(await ask(server, replace(REQUEST, messages=REQUEST.messages + history))) == calls
+            assert len(server.requests[-1].messages) == 4
+        unsigned = (ChatMessage("assistant", "", (replace(calls[0], extra={}),)), done(calls[0]))
+        with pytest.raises(ChatModelError):
+            await ask(server, replace(REQUEST, messages=REQUEST.messages + unsigned))
+    async with OpenAIServer(behaviour=Behaviour(refuses_extras=True)) as other:
+        asked = replace(REQUEST, messages=REQUEST.messages + of_a_tool)
+        assert text_of(await ask(other, asked, times=2)) == "Paris is the capital of France."
+        assert len(other.requests) == 3
+
+
+def done(call: ToolCall) -> ChatMessage:
+    return ChatMessage("tool", "sunny", call_id=call.call_id)
+
+
 @pytest.mark.parametrize(
     ("choice", "sent"),
     [("required", "required"), ("none", "none"), ("weather", {"type": "function", "function": {"name": "weather"}})],
@@ -97,6 +130,24 @@ async def test_calls_and_results_go_back_as_the_api_has_them() -> None:
     assert told == {"role": "tool", "tool_call_id": "call_a", "content": "sunny"}
 
 
+@pytest.mark.parametrize("token_chars", [1, 1000])
+async def test_half_an_emoji_harms_neither_this_answer_nor_the_next(token_chars: int) -> None:
+    broken = "\ud83d\ude00 \ud83d"  # servers that count in UTF-16 cut there
+    reply = Reply(f"Mood: {broken}", (("call_a", "weather", f'{{"place": "{broken}"}}'),))
+    async with OpenAIServer(lambda messages: reply, Behaviour(token_chars=token_chars)) as server:
+        events = await ask(server, replace(REQUEST, spoken=False))
+        assert text_of(events) == "Mood: 😀 \ufffd"
+        assert [call.arguments for call in calls_of(events)] == ['{"place": "😀 \ufffd"}']
+        heard = (ChatMessage("user", "\ud83d?"), ChatMessage("assistant", "", tuple(calls_of(events))))
+        poisoned = (
+            *heard,
+            ChatMessage("tool", "\ud83d", call_id="call_a"),
+        )  # a speech service's words, a tool's result
+        assert await ask(server, replace(REQUEST, messages=poisoned))
+        contents = [message["content"] for message in server.requests[-1].messages]
+        assert contents == ["\ufffd?", None, "\ufffd"]
+
+
 async def test_calls_nobody_offered_are_nothing() -> None:
     async with OpenAIServer(lambda messages: Reply("", CALLS)) as server:
         events = await ask(server, replace(REQUEST, tools=()))
@@ -105,13 +156,14 @@ async def test_calls_nobody_offered_are_nothing() -> None:
     assert "tools" not in server.requests[0].body
 
 
-async def test_a_server_that_knows_no_tools_is_asked_without_them_from_then_on() -> None:
+@pytest.mark.parametrize("status", [400, 422])
+async def test_a_server_that_knows_no_tools_is_asked_without_them_from_then_on(status: int) -> None:
     messages = (
         *REQUEST.messages,
         ChatMessage("assistant", "One moment.", (ToolCall("c", "weather", "{}"),)),
         ChatMessage("tool", "sunny", call_id="c"),
     )
-    behaviour = Behaviour(unknown_parameters=("tools",))
+    behaviour = Behaviour(unknown_parameters=("tools",), refusal_status=status)
     async with OpenAIServer(behaviour=behaviour) as server:
         events = await ask(server, replace(REQUEST, messages=messages), times=2)
     assert text_of(events) == "Paris is the capital of France."

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import numpy as np
 import pytest
@@ -63,6 +63,10 @@ async def test_it_asks_for_pcm_with_key_model_voice_and_cleaned_text(
     assert asked.body["voice"] == "cedar"
     assert asked.body["input"].split() == ["Two", "plus", "two"]
     assert len(asked.body["input"]) == len("**Two** plus two 😀")
+    for voice in ("af_heart", "am_adam", "ash", "de", "pt_BR", "zh-Hant-TW"):
+        with suppress(TextToSpeechError):  # the server does not have them all
+            await spoken(tts, "One.", voice)
+    assert [asked.body["voice"] for asked in server.requests[1:]] == ["af_heart", "am_adam", "ash", *["marin"] * 3]
 
 
 async def test_sound_comes_while_the_server_still_speaks(server: SpeechServer, tts: OpenAITextToSpeech) -> None:
@@ -187,6 +191,18 @@ async def spoken_by_espeak(text: str) -> list[SpeechChunk]:
 async def test_the_other_voice_says_all_where_nothing_came(server: SpeechServer, pair: Pair, fault: Fault) -> None:
     server.fault = fault
     assert words(SENTENCE, await spoken(pair.tts, SENTENCE)) == SENTENCE.split()
+
+
+@pytest.mark.parametrize("voice", ["ash", "eve", "af_heart"])
+async def test_the_other_voice_also_stands_in_for_one_whose_name_may_be_a_languages(
+    server: SpeechServer, pair: Pair, voice: str
+) -> None:
+    server.fault = Fault.UNAUTHORIZED
+    chunks = await spoken(pair.tts, SENTENCE, voice)
+    assert words(SENTENCE, chunks) == SENTENCE.split()
+    assert all(chunk.stand_in for chunk in chunks)
+    german = await spoken(pair.tts, SENTENCE, "de")
+    assert joined(german).size != joined(chunks).size
 
 
 async def test_a_voice_that_failed_rests_and_is_tried_again(server: SpeechServer, pair: Pair) -> None:

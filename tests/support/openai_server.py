@@ -12,6 +12,7 @@ from typing import Any, Self
 from aiohttp import web
 
 Messages = list[dict[str, Any]]
+SIGNATURE = {"google": {"thought_signature": "c2lnbmVk"}}
 
 
 class Fault(StrEnum):
@@ -23,6 +24,7 @@ class Fault(StrEnum):
     NOT_FOUND = "not_found"
     RATE_LIMITED = "rate_limited"
     NO_QUOTA = "no_quota"
+    TOO_LONG = "too_long"
     SERVER_ERROR = "server_error"
     HANG = "hang"
     """Nothing is answered, not even headers."""
@@ -55,6 +57,7 @@ _STATUS: dict[Fault, tuple[int, dict[str, Any]]] = {
     Fault.NOT_FOUND: (404, {"message": "no such model", "code": "model_not_found"}),
     Fault.RATE_LIMITED: (429, {"message": "slow down", "code": "rate_limit_exceeded"}),
     Fault.NO_QUOTA: (429, {"message": "no credit", "code": "insufficient_quota"}),
+    Fault.TOO_LONG: (400, {"message": "maximum context length", "code": "context_length_exceeded"}),
     Fault.SERVER_ERROR: (500, {"message": "oh no"}),
 }
 _STRANGE_EVENTS: tuple[dict[str, Any], ...] = (
@@ -84,11 +87,18 @@ class Behaviour:
     token_chars: int | None = None
     """Length of a delta, of a tool call's arguments too; None: a word."""
     call_style: str = "openai"
-    """How tool calls are written: `openai`, or `whole` (in one piece, with neither index nor id)."""
+    """How tool calls are written: `openai`, `whole` (in one piece, with neither index nor id), `first` (in pieces, all
+    with the index 0), or `new_ids` (each piece with an id of its own)."""
+    signs_calls: bool = False
+    """The first call of an answer has a signature; messages with calls, and none that is signed, are refused."""
+    refuses_extras: bool = False
+    """Calls that come back with anything the API does not know are refused."""
     bad_schema: bool = False
     """Whatever tools are declared are refused with status 400, as wrong."""
     unknown_parameters: tuple[str, ...] = ()
     """Refused with status 400, as some servers do."""
+    refusal_status: int = 400
+    """422: they are refused in another shape."""
 
 
 @dataclass(slots=True)
@@ -209,6 +219,16 @@ class OpenAIServer:
         if self.behaviour.bad_schema and "tools" in received.body:
             error = {"message": "Invalid schema for function 'weather'.", "param": "tools[0].function.parameters"}
             return web.json_response({"error": error}, status=400)
+        if self.behaviour.signs_calls and any(map(_is_unsigned, received.messages)):
+            message = "Function call is missing a thought_signature in functionCall parts."
+            return web.json_response({"error": {"message": message, "code": 400}}, status=400)
+        if self.behaviour.refuses_extras and '"extra_content"' in json.dumps(received.messages):
+            message = "Unknown parameter: 'messages[1].tool_calls[0].extra_content'."
+            return web.json_response({"error": {"message": message, "code": "unknown_parameter"}}, status=400)
+        if refused is not None and self.behaviour.refusal_status == 422:
+            detail = {"type": "extra_forbidden", "loc": ["body", refused], "msg": "Extra inputs are not permitted"}
+            complaint = {"detail": [{**detail, "input": received.body[refused]}]}
+            return web.json_response({"object": "error", "message": complaint, "code": None}, status=422)
         if refused == "tools":
             message = "registry/some-model does not support tools"
             return web.json_response({"error": {"message": message, "type": "api_error"}}, status=400)
@@ -313,15 +333,23 @@ def _deltas(text: str, token_chars: int | None) -> list[str]:
 
 
 def _call_deltas(calls: tuple[tuple[str, str, str], ...], behaviour: Behaviour) -> Iterator[dict[str, Any]]:
-    for index, (call_id, name, arguments) in enumerate(calls):
+    for number, (call_id, name, arguments) in enumerate(calls):
+        index = 0 if behaviour.call_style == "first" else number
         if behaviour.call_style == "whole":
             yield {"type": "function", "function": {"name": name, "arguments": arguments}}
             continue
         function = {"name": name, "arguments": ""}
-        yield {"index": index, "id": call_id, "type": "function", "function": function}
+        signed = {"extra_content": SIGNATURE} if behaviour.signs_calls and not number else {}
+        yield {"index": index, "id": call_id, "type": "function", "function": function, **signed}
         size = behaviour.token_chars or 5
         for start in range(0, len(arguments), size):
-            yield {"index": index, "function": {"arguments": arguments[start : start + size]}}
+            new_id = {"id": f"{call_id}_{start}"} if behaviour.call_style == "new_ids" else {}
+            yield {"index": index, "function": {"arguments": arguments[start : start + size]}, **new_id}
+
+
+def _is_unsigned(message: dict[str, Any]) -> bool:
+    calls = message.get("tool_calls") or ()
+    return bool(calls) and not any(call.get("extra_content") == SIGNATURE for call in calls)
 
 
 def _chunk(delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:

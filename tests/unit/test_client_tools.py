@@ -1,5 +1,7 @@
 """Functions of the client in whole turns, in virtual time."""
 
+from dataclasses import replace
+
 import pytest
 
 from kame_core.backend.base import ToolCall, ToolDeclaration
@@ -28,7 +30,8 @@ CLIENT = ConversationOptions(tools=(ToolDeclaration("weather", "Looks out.", SCH
 
 
 def test_a_call_of_the_client_closes_its_response_and_the_result_opens_the_next() -> None:
-    chat = calling(text="Let me look outside.")
+    signed = replace(WEATHER, extra={"google": {"thought_signature": "c2lnbmVk"}})
+    chat = calling(signed, text="Let me look outside.")
 
     async def scene(studio: Studio) -> None:
         await studio.listen(0.5)
@@ -50,6 +53,7 @@ def test_a_call_of_the_client_closes_its_response_and_the_result_opens_the_next(
         roles = [message.role for message in chat.calls[-1].request.messages]
         assert roles == ["system", "user", "assistant", "tool"]
         assert chat.calls[-1].request.messages[2].content.endswith("Let me look outside.")
+        assert chat.calls[-1].request.messages[2].tool_calls == (signed,)
 
     in_studio(scene, chat=chat, stt=ScriptedSpeechToText(QUESTION), options=CLIENT)
 

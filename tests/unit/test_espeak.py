@@ -14,7 +14,7 @@ from kame_core.errors import TextToSpeechError, UnavailableError
 from kame_core.tts.base import SpeechChunk, WordMark
 from kame_core.tts.espeak import EspeakTextToSpeech
 from kame_core.tts.espeak_library import EspeakLibrary, find_library
-from kame_core.tts.text import speakable, split_pieces
+from kame_core.tts.text import pause_samples, speakable, split_pieces
 from kame_core.workers import InlineWorkers
 
 
@@ -90,7 +90,7 @@ async def test_nothing_to_say_is_silence_not_an_error(tts: EspeakTextToSpeech, t
     assert pcm.size == 0 or level_dbfs(pcm) > -60
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(alphabet=st.sampled_from("aé B.,!?'’“-–$5%&*#😀日\n\t x9"), max_size=60))
 def test_marks_are_well_formed_for_any_text(text: str) -> None:
     async def check() -> None:
@@ -118,6 +118,14 @@ def test_pieces_are_the_whole_text_in_order_and_bounded(parts: list[str]) -> Non
     spans = split_pieces(text)
     assert "".join(text[start:end] for start, end in spans) == text
     assert all(end - start <= 401 for start, end in spans)
+
+
+@pytest.mark.parametrize(
+    ("text", "pause_s"),
+    [("Yes", 0), ("Yes,", 0.12), ('"Yes."', 0.25), ("है।", 0.25), ("حالك؟", 0.25), ("ہے۔", 0.25), ("فرنسا،", 0.12)],
+)
+def test_the_pause_after_a_text_is_that_of_its_mark_in_all_scripts(text: str, pause_s: float) -> None:
+    assert pause_samples(text) == pause_s * SAMPLE_RATE_HZ
 
 
 async def test_long_text_comes_in_pieces_with_marks_on_one_time_line(tts: EspeakTextToSpeech) -> None:

@@ -143,6 +143,19 @@ def test_one_that_failed_rests_for_longer_and_longer_and_then_comes_back() -> No
     play(script)
 
 
+def test_who_refuses_one_callers_request_answers_the_next() -> None:
+    async def script(clock: VirtualClock) -> None:
+        refused = Answer("", error=ChatModelError("Too long.", code="llm_bad_request", retryable=False))
+        answers = iter([refused, GOOD])
+        first = ScriptedChatModel(lambda request: next(answers))
+        (second,) = models(GOOD)
+        model = FallbackChatModel([first, second])
+        assert [await said(model), await said(model)] == ["I am here."] * 2
+        assert [len(one.calls) for one in (first, second)] == [2, 1]
+
+    play(script)
+
+
 def test_if_all_rest_all_are_asked() -> None:
     async def script(clock: VirtualClock) -> None:
         first, second = models(NO_KEY, NO_KEY)

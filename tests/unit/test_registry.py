@@ -35,6 +35,9 @@ def test_a_token_resumes_within_the_grace_time_until_there_is_the_next() -> None
         with pytest.raises(InvalidRequestError) as spent:
             studio.registry.resume(token)
         assert spent.value.code == "resume_token_invalid"
+        for strange in ("töken", "\ud800", ""):
+            with pytest.raises(InvalidRequestError):
+                studio.registry.resume(strange)
 
     in_studio(scene)
 

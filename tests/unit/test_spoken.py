@@ -43,6 +43,7 @@ def test_reasoning_is_left_out(written: str, said: str) -> None:
         ("Use `ls` now ```", "Use ls now "),
         ("Great! 😀🎉 20 °C, 5 €, ½", "Great!  20 °C, 5 €, ½"),
         ("**Paris**", "Paris"),
+        ("25℃ or 77℉, 100㎡, 5㎏, 3㍑", "25°C or 77°F, 100m², 5kg, 3リットル"),
         ("A — b", "A — b"),
     ],
 )
@@ -59,6 +60,14 @@ def test_markup_is_left_out(written: str, said: str) -> None:
         ("Read [the guide](https://example.com/guide) first.", "Read the guide first."),
         ("![A cat](cat.png) sits [there] (really).", "A cat sits [there] (really)."),
         ("I like it, don't you [see", "I like it, don't you [see"),
+        (
+            "请访问https://example.com/a。那里有更多信息，你也可以打电话。",
+            "请访问example.com。那里有更多信息，你也可以打电话。",
+        ),
+        ("www.example.com/aで見られます。", "example.comで見られます。"),
+        ("（https://example.com/a）と“https://example.com/b”です", "（example.com）と“example.com”です"),
+        ("ดูที่https://example.com/aได้เลย", "ดูที่example.comได้เลย"),
+        ("https://例え.jp/と書く https:// www.", "例え.jp/と書く https:// www."),
         ("Wow!", "Wow!"),
         ("The ww. and htt of it", "The ww. and htt of it"),
         (
@@ -102,6 +111,9 @@ def test_what_is_for_eyes_only_is_made_sayable(written: str, said: str) -> None:
                 "www.",
                 "http",
                 "s://x.y",
+                "例",
+                "。",
+                "℃",
                 "ht",
             ]
         )
