@@ -39,6 +39,8 @@ export class Call {
   /** @type {string | null} */
   #location = null;
   #open = false;
+  /** The server has said that this is the end. */
+  #over = false;
   #closed = false;
   #forgotten = false;
   #heartbeat;
@@ -105,7 +107,7 @@ export class Call {
     this.#open = true;
     this.#peer.addEventListener("connectionstatechange", () => this.#connectionChanged());
     // A sound check's server may do without a channel; its end shows as the connection's end.
-    if (this.#channel.readyState === "open") this.#channel.addEventListener("close", () => this.#end(null));
+    if (this.#channel.readyState === "open") this.#channel.addEventListener("close", () => this.#gone());
     if (!this.#echo) this.#heartbeat.start();
     this.#connectionChanged(); // it may have changed before we listened
   }
@@ -236,10 +238,15 @@ export class Call {
         this.#end(new CallFailure(TROUBLES.connection_lost));
         break;
       case "closed":
-        this.#end(null);
+        this.#gone();
         break;
       default:
     }
+  }
+
+  /** The server has closed the connection: at the call's end, or because it heard nothing of us any more. */
+  #gone() {
+    this.#end(this.#over || this.#echo ? null : new CallFailure(TROUBLES.connection_lost));
   }
 
   /** @param {CallFailure | null} failure */
@@ -254,6 +261,7 @@ export class Call {
   #received(data) {
     const event = parseEvent(data);
     if (!event || this.#closed) return;
+    this.#over ||= event.type === "kame.ended" || (event.type === "kame.trouble" && event.fatal === true);
     if (event.type === "kame.pong") this.#heartbeat.answered(event);
     else this.#events.message(event);
   }

@@ -22,6 +22,8 @@ export class Caller {
   #events;
   /** @type {OpenCall | null} */
   #call = null;
+  /** The broken call, and the attempts to take its conversation up again. @type {Set<OpenCall>} */
+  #tried = new Set();
   /** @type {string | null} */
   #id = null;
   /** @type {number | null} */
@@ -90,12 +92,12 @@ export class Caller {
   async resume(wish) {
     const { signal } = this;
     const until_ms = performance.now() + GRACE_S * 1000;
-    /** @type {Set<OpenCall>} */
-    const tried = new Set(this.#call ? [this.#call] : []);
+    const tried = (this.#tried = new Set(this.#call ? [this.#call] : []));
     for (;;) {
       try {
         await this.#connect({ ...wish, ticket: "new" }, signal, (call) => tried.add(call));
         for (const call of tried) if (call !== this.#call) call.drop();
+        tried.clear();
         return;
       } catch (error) {
         const again = !signal.aborted && isOfNetwork(error) && performance.now() + RETRY_MS < until_ms;
@@ -133,6 +135,8 @@ export class Caller {
   }
 
   #hangUp() {
+    for (const call of this.#tried) void call.close();
+    this.#tried.clear();
     void this.#call?.close();
     this.#call = null;
   }

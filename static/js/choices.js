@@ -3,8 +3,10 @@
 import { asTrouble } from "./failure.js";
 import { changedSession, DEFAULTS, microphoneWishes, openingSession } from "./preferences.js";
 import { texts } from "./strings.js";
+import { object } from "./wire.js";
 
 /** @typedef {import("./types").Preferences} Preferences */
+/** @typedef {import("./types").Mode} Mode */
 /** @typedef {import("./types").MicrophoneWishes} MicrophoneWishes */
 
 /**
@@ -29,6 +31,10 @@ export class Choices {
   /** @type {Preferences} */
   #preferences = { ...DEFAULTS };
   #context = "";
+  /** What the server was told, or will be when the call being made stands. */
+  #told = { preferences: this.#preferences, context: this.#context };
+  /** The server could not take the mode that was chosen. */
+  #modeRefused = false;
 
   /**
    * @param {Parts} parts
@@ -50,6 +56,38 @@ export class Choices {
     return openingSession(this.#preferences, this.#context);
   }
 
+  /** A call is being made with what is chosen now; what is chosen from here on is told by `catchUp`. */
+  settle() {
+    this.#told = { preferences: this.#preferences, context: this.#context };
+  }
+
+  /**
+   * The call stands: what was chosen meanwhile is put into effect.
+   * @param {Running | null} running
+   */
+  catchUp(running) {
+    const [chosen, context] = [this.#preferences, this.#context];
+    this.#preferences = this.#told.preferences;
+    this.#context = this.#told.context;
+    this.choose(chosen, running);
+    this.setContext(context, running);
+    // Only now: browsers do not let pages choose that may not use the microphone. One that is missing may come back.
+    this.#parts.sound.setSpeaker(chosen.speaker).catch(() => undefined);
+  }
+
+  /**
+   * A mode that the server cannot take is not asked for again: the one that stays is chosen then.
+   * @param {import("./types").WireEvent} event
+   * @param {string} mode in force, as far as the server has told; after a late refusal it tells once more
+   */
+  handle(event, mode) {
+    const refused = event.type === "error" && object(event.error).code === "mode_unavailable";
+    if (!refused && !(this.#modeRefused && event.type === "session.updated")) return;
+    this.#modeRefused = refused;
+    this.#preferences = { ...this.#preferences, mode: /** @type {Mode} */ (mode) || null };
+    this.#changed();
+  }
+
   /**
    * What the page around knows of the person's situation, in place of what it said before.
    * @param {string} context
@@ -69,9 +107,12 @@ export class Choices {
     const before = this.#preferences;
     const after = { ...before, ...wanted };
     this.#preferences = after;
+    this.#modeRefused &&= before.mode === after.mode;
     this.#parts.sound.setVolume(after.volume);
-    if (before.speaker !== after.speaker) void this.#changeSpeaker(after.speaker);
     if (!running) return;
+    if (before.speaker !== after.speaker) {
+      this.#parts.sound.setSpeaker(after.speaker).catch(() => this.#parts.notice.show(texts.notices.device_failed));
+    }
     const session = running.session ? changedSession(before, after) : null;
     if (session) this.#update(session);
     const [old, wishes] = [microphoneWishes(before), microphoneWishes(after)];
@@ -83,16 +124,6 @@ export class Choices {
   /** @param {Record<string, unknown>} session */
   #update(session) {
     this.#parts.caller.send({ type: "session.update", session });
-  }
-
-  /** @param {string} speaker */
-  async #changeSpeaker(speaker) {
-    try {
-      await this.#parts.sound.setSpeaker(speaker);
-    } catch {
-      this.#preferences = { ...this.#preferences, speaker: "" }; // it is gone; the system's choice plays on
-      this.#changed();
-    }
   }
 
   /**

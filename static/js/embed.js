@@ -1,6 +1,7 @@
 /** The page in a frame: a talk like the page's own, small, and at the command of the page around it. */
 
 import { clientSecret } from "./api.js";
+import { Awake } from "./awake.js";
 import { CaptionsView } from "./captions_view.js";
 import { part, write } from "./dom.js";
 import { Host } from "./embed_host.js";
@@ -40,6 +41,7 @@ const talk = new Talk(
   async (signal, session) => clientSecret(signal, session, { token: await host.token(), embedder: host.embedder }),
 );
 const report = new Report(talk, host);
+const awake = new Awake(() => talk.connected);
 const stage = new Stage((action) => {
   if (action === "open_tab") window.open(location.href, "_blank", "noopener");
   else if (action !== "none") void begin({ withoutMicrophone: action === "type" });
@@ -50,7 +52,9 @@ const captionsView = new CaptionsView(page.dataset.agent ?? "");
 let readiness = { ready: false, parts: [] };
 /** Asked for before the server was ready. @type {StartOptions | null} */
 let early = null;
-let asking = false;
+/** The page around is being asked for a call: for which; 0: for none. */
+let asking = 0;
+let asked = 0;
 /** Written while the call was being made; the latest counts. */
 let unsent = "";
 const watch = new ReadinessWatch((now) => {
@@ -89,14 +93,26 @@ async function begin(options = {}) {
   if (talk.busy || asking) return;
   early = readiness?.ready ? null : options;
   if (early) return;
-  asking = true;
+  const mine = (asking = asked += 1);
   const granted = await host.grant(wish.config);
-  asking = false;
-  if (!granted) return;
+  if (asking !== mine) return; // it was given up meanwhile
+  asking = 0;
+  if (!granted) {
+    unsent = "";
+    return;
+  }
   const config = { ...wish.config, ...configOf(granted) };
   talk.setPreferences(preferencesOf(config));
   talk.setContext(config.context ?? "");
   await talk.start({ muted: config.muted === true, ...options });
+}
+
+/** Ends the call, or whatever of one there is yet. */
+function giveUp() {
+  early = null;
+  asking = 0;
+  unsent = "";
+  report.hangUp();
 }
 
 /** @param {string} say */
@@ -115,7 +131,7 @@ function sendUnsent() {
 
 function pressTalk() {
   if (!talk.busy) void begin();
-  else if (!talk.connected) report.hangUp();
+  else if (!talk.connected) giveUp();
   else if (talk.phase !== "listening") talk.interrupt();
 }
 
@@ -124,12 +140,11 @@ talk.addEventListener("muted", () => stage.announce(talk.muted ? texts.announced
 talk.addEventListener("phase", () => {
   // Keys are nothing that visitors could mend; the page's own people are told by the event.
   if (talk.trouble?.title === TROUBLES.server_refused.title) {
-    talk.trouble = { ...talk.trouble, ...texts.embedded, actions: ["retry"] };
+    talk.trouble = { ...talk.trouble, ...texts.embedded, language: "", actions: ["retry"] };
   }
-  const { phase, trouble } = talk;
-  /** @type {Record<string, string>} */
-  const said = texts.announced;
-  stage.announce(trouble ? `${trouble.title}. ${trouble.text}` : (said[phase] ?? ""));
+  const { phase } = talk;
+  stage.announcePhase(talk);
+  void awake.check();
   sendUnsent();
   if (talk.connected) host.spendToken();
   if (phase === "connecting" && !talk.resuming) picture.clear();
@@ -140,11 +155,12 @@ talk.addEventListener("phase", () => {
 
 // --- the person ---
 
-part("talk").addEventListener("click", pressTalk);
-part("end").addEventListener("click", () => report.hangUp());
+// A double click begins a call, and does not end it.
+part("talk").addEventListener("click", (event) => event.detail < 2 && pressTalk());
+part("end").addEventListener("click", giveUp);
 part("mute").addEventListener("click", () => talk.setMuted(!talk.muted));
 part("sound-allow").addEventListener("click", () => talk.allowSound());
-part("notice-dismiss").addEventListener("click", () => talk.dismissNotice());
+part("notice-dismiss").addEventListener("click", () => talk.notice.dismiss());
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   send(message.value);
@@ -152,7 +168,7 @@ form.addEventListener("submit", (event) => {
 });
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape" || event.defaultPrevented) return;
-  if (talk.busy) report.hangUp();
+  if (talk.busy || asking || early) giveUp();
   else host.tell("close", {});
 });
 
@@ -163,10 +179,7 @@ host.on("configure", (payload) => {
   show(appearanceOf(payload));
 });
 host.on("start", () => void begin());
-host.on("stop", () => {
-  early = null;
-  report.hangUp();
-});
+host.on("stop", giveUp);
 host.on("mute", ({ on }) => {
   wish.config.muted = on === true;
   talk.setMuted(on === true);
@@ -195,7 +208,7 @@ function tellHeight() {
 }
 for (const box of [heading, captionsBox, stageBox]) resized.observe(box);
 
-window.addEventListener("pagehide", () => talk.leave());
+window.addEventListener("pagehide", () => talk.end());
 window.addEventListener("pageshow", (event) => event.persisted && void watch.check());
 window.addEventListener("online", () => void watch.check());
 

@@ -71,7 +71,7 @@ function render() {
 /** @param {HTMLButtonElement} button */
 async function copy(button) {
   const code = document.getElementById(button.dataset.copy ?? "")?.textContent ?? "";
-  const label = button.textContent;
+  const label = texts.builder.copy_lines; // not the button's own words, which may say that it was copied
   try {
     await navigator.clipboard.writeText(code);
     copied.textContent = button.textContent = texts.builder.copied;

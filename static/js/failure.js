@@ -1,8 +1,10 @@
 /** One error type for everything that can end or prevent a call, carrying words for the person. */
 
-import { texts, TROUBLES, tryAgainIn } from "./strings.js";
+import { SERVER_LANGUAGE, texts, TROUBLES, tryAgainIn } from "./strings.js";
+import { text } from "./wire.js";
 
 /** @typedef {import("./types").Trouble} Trouble */
+/** @typedef {import("./strings.js").TroubleCode} TroubleCode */
 
 export class CallFailure extends Error {
   /**
@@ -39,7 +41,20 @@ export function httpFailure(status, error, retryAfter_s, place = null) {
   const message = error.message || (status === 502 || status === 504 ? TROUBLES.server_unreachable.text : base.text);
   const wait = retryAfter_s !== null && base.actions.includes("retry") ? ` ${tryAgainIn(retryAfter_s)}` : "";
   const words = wait && !error.message ? message.replace(` ${texts.again_soon}`, "") : message;
-  return new CallFailure({ ...base, code: error.code || base.code, text: words + wait }, place);
+  const language = error.message ? SERVER_LANGUAGE : "";
+  return new CallFailure({ ...base, code: error.code || base.code, text: words + wait, language }, place);
+}
+
+/**
+ * What ends a call, by its `kame.trouble`. What the page has no words for is told in the server's.
+ * @param {import("./types").WireEvent} event
+ * @returns {Trouble}
+ */
+export function fatalTrouble(event) {
+  const [code, message] = [text(event.code), text(event.message)];
+  if (Object.hasOwn(TROUBLES, code)) return TROUBLES[/** @type {TroubleCode} */ (code)];
+  const base = TROUBLES.conversation_failed;
+  return { ...base, code: code || base.code, ...(message && { text: message, language: SERVER_LANGUAGE }) };
 }
 
 /**

@@ -1,6 +1,7 @@
 /** The page: puts the talk, the views and the keyboard together. */
 
 import { offer } from "./api.js";
+import { Awake } from "./awake.js";
 import { CaptionsView } from "./captions_view.js";
 import { part } from "./dom.js";
 import { EnginesView } from "./engines_view.js";
@@ -82,7 +83,8 @@ function renderTurn() {
   const [lived, live] = [turn.last, turn.isLive(now_ms)];
   const timing = talk.facts.timing?.response === lived?.response ? talk.facts.timing : null;
   const knowing_ms = lived?.knowing_ms != null && lived.to_ms !== null ? lived.knowing_ms - lived.to_ms : null;
-  oracleView.render(oracle.ofLastTurn, oracle.firstWord, timing?.first_oracle_audio_ms ?? knowing_ms);
+  const known_ms = timing?.first_oracle_audio_ms ?? knowing_ms;
+  oracleView.render(oracle.ofLastTurn, oracle.firstWord, known_ms, lived?.typed === true);
   scoreView.render(lived, timing, oracle.ofLastTurn, live ? turn.now(now_ms) : null, talk.roundTrip_ms);
   if (live && !growing) growing = setTimeout(() => [(growing = undefined), renderTurn()], GROW_EVERY_MS);
 }
@@ -109,13 +111,12 @@ function choose(wanted) {
 
 /** The oracle lane is open where the person left it so, else where it leaves room for the captions. */
 function unfolded() {
-  return talk.preferences.oracle ?? matchMedia("(min-width: 40rem)").matches;
+  return talk.preferences.oracle ?? matchMedia("(min-width: 40rem) and (min-height: 40rem)").matches;
 }
 
 // --- the talk ---
 
-/** @type {WakeLockSentinel | null} */
-let wakeLock = null;
+const awake = new Awake(() => talk.connected);
 
 function begin() {
   void talk.start({ check: talk.check && talk.phase === "error" });
@@ -140,20 +141,6 @@ function pressTalk() {
   }
 }
 
-/** A phone that goes to sleep would end the talk. */
-async function keepAwake() {
-  if (!talk.connected || wakeLock || document.visibilityState !== "visible") return;
-  try {
-    const lock = await navigator.wakeLock?.request("screen");
-    if (!lock) return;
-    wakeLock = lock;
-    lock.addEventListener("release", () => (wakeLock = null));
-    if (!talk.connected) await lock.release();
-  } catch {
-    // Low battery, or not allowed in this frame.
-  }
-}
-
 /**
  * A message of the person's; outside a call it begins one, without a microphone.
  * @param {string} say
@@ -164,14 +151,12 @@ function write(say) {
 }
 
 talk.addEventListener("change", renderSoon);
+talk.addEventListener("preferences", () => savePreferences(talk.preferences));
 talk.addEventListener("muted", () => stage.announce(talk.muted ? texts.announced.muted : texts.announced.unmuted));
 talk.addEventListener("phase", () => {
-  const { phase, trouble } = talk;
-  /** @type {Record<string, string>} */
-  const said = texts.announced;
-  stage.announce(trouble ? `${trouble.title}. ${trouble.text}` : (said[phase] ?? ""));
-  if (talk.connected) void keepAwake();
-  else void wakeLock?.release();
+  const { phase } = talk;
+  stage.announcePhase(talk);
+  void awake.check();
   if (phase === "connecting" && !talk.resuming) picture.clear();
   if (phase === "ended" || phase === "error") void watch.check();
   // After it is drawn.
@@ -185,7 +170,8 @@ talk.addEventListener("phase", () => {
  * @param {() => void} action
  */
 const onClick = (name, action) => part(name).addEventListener("click", action);
-onClick("talk", pressTalk);
+// A double click begins a call, and does not end it.
+part("talk").addEventListener("click", (event) => event.detail < 2 && pressTalk());
 onClick("end", () => talk.end());
 onClick("mute", () => talk.setMuted(!talk.muted));
 onClick("check", () => {
@@ -195,7 +181,7 @@ onClick("check", () => {
 // The space bar is for talking then, not for the button that opened the settings.
 part("sheet").addEventListener("close", () => talk.connected && talk.pushToTalk && part("talk").focus());
 onClick("sound-allow", () => talk.allowSound());
-onClick("notice-dismiss", () => talk.dismissNotice());
+onClick("notice-dismiss", () => talk.notice.dismiss());
 holdToTalk(
   part("talk", HTMLButtonElement),
   () => talk.connected && talk.pushToTalk,
@@ -245,10 +231,9 @@ document.addEventListener("keydown", (event) => {
 // --- coming and going ---
 
 // Also on the way into the back/forward cache: a frozen page can hold no call.
-window.addEventListener("pagehide", () => talk.leave());
+window.addEventListener("pagehide", () => talk.end());
 window.addEventListener("pageshow", (event) => event.persisted && void watch.check());
 window.addEventListener("online", () => void watch.check());
-document.addEventListener("visibilitychange", () => void keepAwake());
 
 /** For tests and the curious: what the page knows, as plain data. */
 Object.defineProperty(window, "kameState", {
@@ -266,7 +251,7 @@ Object.defineProperty(window, "kameState", {
       mode: talk.facts.mode,
       muted: talk.muted,
       recording: talk.isRecording,
-      notice: talk.notice,
+      notice: talk.notice.words,
       checked: talk.check ? talk.checked : null,
       ready: readiness?.ready === true,
       error: talk.trouble && { code: talk.trouble.code, title: talk.trouble.title, text: talk.trouble.text },

@@ -2,6 +2,7 @@
 
 import { inTime } from "./deadline.js";
 import { CallFailure } from "./failure.js";
+import { frameForbids } from "./framed.js";
 import { TROUBLES } from "./strings.js";
 
 const ANSWER_DEADLINE_MS = 60_000;
@@ -14,7 +15,7 @@ const ANSWER_DEADLINE_MS = 60_000;
  */
 export async function openMicrophone(signal, wishes) {
   if (!navigator.mediaDevices?.getUserMedia) throw new CallFailure(TROUBLES.insecure_origin);
-  if (frameForbids()) throw new CallFailure(TROUBLES.frame_blocked);
+  if (frameForbids("microphone")) throw new CallFailure(TROUBLES.frame_blocked); // most common where we are embedded
   const asked = navigator.mediaDevices.getUserMedia({
     audio: {
       echoCancellation: wishes.echoCancellation,
@@ -36,12 +37,6 @@ export async function openMicrophone(signal, wishes) {
 /** @param {MediaStream} stream */
 export function stopAll(stream) {
   for (const track of stream.getTracks()) track.stop();
-}
-
-/** Whether this page stands in a frame that was not given the microphone; the most common trouble of embedded pages. */
-function frameForbids() {
-  const policy = /** @type {{ featurePolicy?: { allowsFeature(name: string): boolean } }} */ (document).featurePolicy;
-  return window.self !== window.top && policy !== undefined && !policy.allowsFeature("microphone");
 }
 
 /**

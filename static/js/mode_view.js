@@ -28,7 +28,7 @@ export class ModeView {
       input.checked = input.value === mode;
       const measure = measured.of(input.value);
       const figure = /** @type {Element} */ (input.parentElement?.querySelector("[data-figure]"));
-      write(figure, measure?.sound_ms == null ? "–" : duration(measure.sound_ms));
+      write(figure, measure?.sound_ms == null ? "–" : duration(Math.max(0, measure.sound_ms)));
       const bar = /** @type {HTMLElement} */ (input.parentElement?.querySelector("[data-bar]"));
       draw(bar, measure, measured.longest_ms);
       input.setAttribute("aria-description", describe(measure));
@@ -52,10 +52,11 @@ function draw(bar, measure, longest_ms) {
     bar.replaceChildren();
     return;
   }
+  const sound_ms = Math.max(0, measure.sound_ms); // who speaks over the person is there before zero
   const sound = make("i", "measure__sound");
-  sound.style.width = `${Math.max(2, (measure.sound_ms / longest_ms) * 100)}%`;
+  sound.style.width = `${Math.max(2, (sound_ms / longest_ms) * 100)}%`;
   const knowing = make("i", "measure__knowing");
-  const more_ms = Math.max(0, (measure.knowing_ms ?? 0) - measure.sound_ms);
+  const more_ms = Math.max(0, (measure.knowing_ms ?? 0) - sound_ms);
   knowing.style.width = `${(more_ms / longest_ms) * 100}%`;
   bar.replaceChildren(sound, knowing);
 }
@@ -68,7 +69,7 @@ function describe(measure) {
 /** @param {Measure | null} measure */
 function sentence(measure) {
   if (!measure || measure.sound_ms === null) return "";
-  const values = { sound: duration(measure.sound_ms), n: counted(texts.modes.turns, measure.turns) };
+  const values = { sound: duration(Math.max(0, measure.sound_ms)), n: counted(texts.modes.turns, measure.turns) };
   return measure.knowing_ms === null
     ? fill(texts.modes.measured_sound, values)
     : fill(texts.modes.measured, { ...values, knowing: duration(Math.max(0, measure.knowing_ms)) });

@@ -1,6 +1,6 @@
 /** The one notice beside a running call: something worth knowing that ends nothing. The newest takes the place. */
 
-import { duration, fill, texts } from "./strings.js";
+import { duration, fill, SERVER_LANGUAGE, texts } from "./strings.js";
 import { number, object, text } from "./wire.js";
 
 /** @typedef {import("./types").WireEvent} WireEvent */
@@ -16,6 +16,7 @@ const ENDINGS = new Map([
 export class Notice {
   #changed;
   #words = "";
+  #language = "";
   /** What was said of the call's end. */
   #ending = "";
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -31,12 +32,18 @@ export class Notice {
     return this.#words;
   }
 
+  /** The words' language; empty: the page's. */
+  get language() {
+    return this.#language;
+  }
+
   /**
    * Shown for a while.
    * @param {string} words
+   * @param {string} [language] empty: the page's
    */
-  show(words) {
-    this.#put(words);
+  show(words, language = "") {
+    this.#put(words, language);
     if (words) this.#timer = setTimeout(() => this.dismiss(), SHOWN_MS);
   }
 
@@ -67,7 +74,7 @@ export class Notice {
   handle(event) {
     switch (event.type) {
       case "kame.trouble":
-        this.show(text(event.message));
+        this.show(text(event.message), SERVER_LANGUAGE);
         break;
       case "kame.ending":
         this.#ends(text(event.reason), number(event.in_s));
@@ -105,14 +112,18 @@ export class Notice {
         this.show(texts.notices.nothing_said);
         break;
       default:
-        this.show(text(error.message));
+        this.show(text(error.message), SERVER_LANGUAGE);
     }
   }
 
-  /** @param {string} words */
-  #put(words) {
+  /**
+   * @param {string} words
+   * @param {string} [language]
+   */
+  #put(words, language = "") {
     clearTimeout(this.#timer);
     this.#words = words;
+    this.#language = language;
     this.#changed();
   }
 }

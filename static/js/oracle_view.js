@@ -35,9 +35,10 @@ export class OracleView {
    * @param {readonly Candidate[]} candidates of the last turn, oldest first
    * @param {string} firstWord at which the voice began to know; empty: not yet
    * @param {number | null} knowing_ms when that was, after the end of speech; null: not told yet
+   * @param {boolean} typed the turn was not spoken: its message was sent then
    */
-  render(candidates, firstWord, knowing_ms) {
-    write(this.#line, line(candidates, firstWord, knowing_ms));
+  render(candidates, firstWord, knowing_ms, typed) {
+    write(this.#line, line(candidates, firstWord, knowing_ms, typed));
     this.#empty.hidden = candidates.length > 0;
     this.#list.hidden = candidates.length === 0;
     const before = new Map(candidates.map((one, index) => [one.id, candidates[index - 1]?.partial ?? ""]));
@@ -65,14 +66,16 @@ export class OracleView {
  * @param {readonly Candidate[]} candidates
  * @param {string} firstWord
  * @param {number | null} knowing_ms
+ * @param {boolean} typed
  */
-function line(candidates, firstWord, knowing_ms) {
+function line(candidates, firstWord, knowing_ms, typed) {
   if (candidates.length === 0) return "";
   const count = counted(texts.candidates.count, candidates.length);
   if (!firstWord) return count;
   const knows = fill(texts.candidates.knows, { word: firstWord });
   if (knowing_ms === null) return `${knows} · ${count}`;
-  const template = knowing_ms < 0 ? texts.candidates.before : texts.candidates.after;
+  const { before, after, after_typed } = texts.candidates;
+  const template = knowing_ms < 0 ? before : typed ? after_typed : after;
   return `${knows}, ${fill(template, { time: duration(Math.abs(knowing_ms)) })} · ${count}`;
 }
 

@@ -31,7 +31,8 @@ export const MARKS_MAX_NARROW = 4;
 
 /**
  * @typedef {object} Score
- * @property {number} zero where the person stopped speaking
+ * @property {boolean} typed the person did not speak
+ * @property {number} zero where the person stopped speaking, or sent what was typed
  * @property {Stretch[]} you
  * @property {{ id: string, stretches: Stretch[] }[]} candidates in the order they were asked for
  * @property {Stretch[]} agent
@@ -76,10 +77,11 @@ export function score(turn, timing, candidates, now_ms, marks_max = MARKS_MAX) {
   if (sound !== null) agent.push({ kind: "opener", from: at(sound), to: knowing === null ? end : at(knowing) });
   if (knowing !== null) agent.push({ kind: "oracle", from: at(knowing), to: end });
   /** @type {Stretch[]} */
-  const you = turn.by_voice || timing !== null ? [{ kind: "you", from: 0, to: at(0) }] : [];
+  const you = turn.by_voice || (timing !== null && !turn.typed) ? [{ kind: "you", from: 0, to: at(0) }] : [];
   if (hold_ms !== null) you.push({ kind: "held", from: at(0), to: at(hold_ms) });
 
   return {
+    typed: turn.typed,
     zero: at(0),
     you: wide(you),
     candidates: rows.map((one) => ({ id: one.id, stretches: wide(life(one, relative, at, end)) })),

@@ -47,7 +47,7 @@ export class ScoreView {
    */
   render(turn, timing, candidates, now_ms, roundTrip_ms) {
     const way = roundTrip_ms === null ? "" : ` ${fill(texts.score.way, { n: Math.max(1, Math.round(roundTrip_ms)) })}`;
-    write(this.#note, texts.score.zero_note + way);
+    write(this.#note, (turn?.typed ? texts.score.zero_note_typed : texts.score.zero_note) + way);
     const laid = turn && score(turn, timing, candidates, now_ms, this.#narrow.matches ? MARKS_MAX_NARROW : undefined);
     const state = JSON.stringify(laid);
     if (state === this.#shown) return;
@@ -60,7 +60,7 @@ export class ScoreView {
   }
 
   /** @param {Score} laid */
-  #draw({ you, candidates, agent, axis, zero }) {
+  #draw({ typed, you, candidates, agent, axis, zero }) {
     lane(this.#you, you);
     /** @type {HTMLElement} */ (this.#candidates.parentElement).hidden = candidates.length === 0;
     keep(
@@ -74,8 +74,8 @@ export class ScoreView {
     keep(
       this.#axis,
       axis,
-      ({ ms }) => String(ms),
-      ({ ms }) => mark(ms),
+      ({ ms }) => `${ms} ${typed}`,
+      ({ ms }) => mark(ms, typed),
       (element, { at }) => place(element, at),
     );
     place(this.#zero, zero);
@@ -128,9 +128,13 @@ function lane(element, stretches) {
   );
 }
 
-/** @param {number} ms */
-function mark(ms) {
-  const label = ms === 0 ? texts.score.zero : `${ms > 0 ? "+" : "−"}${duration(Math.abs(ms))}`;
+/**
+ * @param {number} ms
+ * @param {boolean} typed
+ */
+function mark(ms, typed) {
+  const { zero, zero_typed } = texts.score;
+  const label = ms === 0 ? (typed ? zero_typed : zero) : `${ms > 0 ? "+" : "−"}${duration(Math.abs(ms))}`;
   return make("span", ms === 0 ? "axis__mark axis__mark--zero" : "axis__mark", make("span", "axis__label", label));
 }
 
@@ -152,5 +156,7 @@ function said(ms) {
 
 /** @param {number | undefined} ms */
 function figure(ms) {
-  return ms === undefined ? "–" : String(Math.round(ms));
+  if (ms === undefined) return "–";
+  const rounded = Math.round(ms);
+  return `${rounded < 0 ? "−" : ""}${Math.abs(rounded)}`;
 }

@@ -39,7 +39,7 @@ export class SettingsView {
     part("settings-close").addEventListener("click", () => this.#sheet.close());
     this.#sheet.addEventListener("click", (event) => event.target === this.#sheet && this.#sheet.close());
     this.#form.addEventListener("submit", (event) => event.preventDefault());
-    this.#form.addEventListener("change", () => choose(this.#read()));
+    this.#form.addEventListener("change", ({ target }) => choose(this.#read(target)));
     this.#volume.addEventListener("input", () => choose({ volume: this.#volume.valueAsNumber }));
     this.#persona.addEventListener("input", () => {
       clearTimeout(this.#typing);
@@ -91,25 +91,17 @@ export class SettingsView {
     write(this.#presetNote, this.#offer.presets.find((one) => one.id === chosen.preset)?.note ?? "");
   }
 
-  /** @returns {Partial<Preferences>} */
-  #read() {
-    const data = new FormData(this.#form);
-    /** @param {string} name */
-    const string = (name) => String(data.get(name) ?? "");
-    return {
-      preset: string("preset"),
-      persona: this.#persona.value.trim(),
-      voice: string("voice"),
-      language: string("language"),
-      microphone: string("microphone"),
-      speaker: string("speaker"),
-      pushToTalk: data.has("pushToTalk"),
-      echoCancellation: data.has("echoCancellation"),
-      noiseSuppression: data.has("noiseSuppression"),
-      autoGainControl: data.has("autoGainControl"),
-      theme: /** @type {Preferences["theme"]} */ (string("theme")),
-      ...(!this.#opener.disabled && { opener: data.has("opener") }),
-    };
+  /**
+   * What was chosen in one field. The others may show something else than what is chosen: what is not offered now.
+   * @param {EventTarget | null} field
+   * @returns {Partial<Preferences>}
+   */
+  #read(field) {
+    if (field === this.#persona) return { persona: this.#persona.value.trim() };
+    if (field === this.#volume) return { volume: this.#volume.valueAsNumber };
+    if (field instanceof HTMLSelectElement) return { [field.name]: field.value };
+    if (!(field instanceof HTMLInputElement)) return {};
+    return { [field.name]: field.type === "checkbox" ? field.checked : field.value };
   }
 
   #fillOffer() {

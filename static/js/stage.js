@@ -92,8 +92,9 @@ export class Stage {
     write(this.#muteLabel, talk.muted ? texts.unmute : texts.mute);
     this.#checkButton.disabled = talk.busy || !canEcho(readiness);
     this.#form.hidden = (talk.busy && !talk.connected) || (talk.busy && talk.check) || server !== "ready";
-    this.#notice.hidden = talk.notice === "";
-    write(this.#noticeText, talk.notice);
+    this.#notice.hidden = talk.notice.words === "";
+    this.#noticeText.lang = talk.notice.language;
+    write(this.#noticeText, talk.notice.words);
     this.#sound.hidden = !talk.soundBlocked;
     this.#renderChecklist(talk);
     this.#renderTrouble(talk);
@@ -117,6 +118,17 @@ export class Stage {
    */
   announce(said) {
     write(this.#announcer, said);
+  }
+
+  /**
+   * ... how far the talk is.
+   * @param {Talk} talk
+   */
+  announcePhase({ phase, trouble, endedByServer }) {
+    /** @type {Record<string, string>} */
+    const said = texts.announced;
+    const plain = endedByServer ? texts.states.ended_by_server.title : (said[phase] ?? "");
+    this.announce(trouble ? `${trouble.title}. ${trouble.text}` : plain);
   }
 
   /**
@@ -177,6 +189,7 @@ export class Stage {
       });
     const text = make("p", "trouble__text", trouble.text);
     text.dataset.testid = "trouble-text";
+    if (trouble.language) text.lang = trouble.language;
     this.#trouble.replaceChildren(text, make("div", "trouble__actions", ...buttons));
     this.#trouble.dataset.code = trouble.code;
   }
@@ -202,8 +215,9 @@ function describe(talk, readiness) {
     return { title: base.title, hint: `${base.hint} ${fill(talk.position ? states.place : states.waiting, values)}` };
   }
   if (talk.resuming) return states.resuming;
+  if (talk.endedByServer) return states.ended_by_server;
   if (!talk.connected) return talk.check && phase === "ended" ? states.check_ended : base;
-  if (talk.muted) return phase === "listening" ? states.muted : { title: base.title, hint: states.muted.hint };
+  if (talk.muted && !talk.pushToTalk) return phase === "listening" ? states.muted : { title: base.title, hint: states.muted.hint };
   if (talk.check) return texts.check;
   if (talk.floor.ducked) return { title: base.title, hint: states.ducked };
   if (talk.floor.aloud) return texts.aloud;

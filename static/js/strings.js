@@ -14,6 +14,9 @@ export const texts = JSON.parse(document.getElementById("texts")?.textContent ??
 /** The page's language, a BCP 47 tag. */
 export const language = document.documentElement.lang || "en";
 
+/** In which the server's own sentences are written. */
+export const SERVER_LANGUAGE = "en";
+
 const plural = new Intl.PluralRules(language);
 
 /**

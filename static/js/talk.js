@@ -6,25 +6,18 @@
 import { Caller } from "./caller.js";
 import { Choices } from "./choices.js";
 import { Conversation } from "./conversation.js";
-import { asTrouble, CallFailure } from "./failure.js";
+import { asTrouble, CallFailure, fatalTrouble } from "./failure.js";
 import { Gate } from "./gate.js";
 import { Hearing } from "./hearing.js";
 import { Line } from "./line.js";
 import { Notice } from "./notice.js";
 import { Sound } from "./sound.js";
 import { texts, TROUBLES } from "./strings.js";
-import { text } from "./wire.js";
+import { typedMessage } from "./wire.js";
 
 /** @typedef {import("./types").Phase} Phase */
+/** @typedef {import("./types").StartOptions} StartOptions */
 /** @typedef {import("./types").Trouble} Trouble */
-
-/**
- * @typedef {object} StartOptions
- * @property {boolean} [withoutMicrophone] typed messages only; the answers are heard
- * @property {boolean} [check] sound check: one hears oneself back
- * @property {string} [say] a typed message to begin with
- * @property {boolean} [muted] begin with the microphone off
- */
 
 export class Talk extends EventTarget {
   #conversation = new Conversation();
@@ -34,6 +27,8 @@ export class Talk extends EventTarget {
   turn = this.#conversation.turn;
   /** How fast the modes answered; kept from call to call. */
   measured = this.#conversation.measured;
+  /** Something worth knowing that ends nothing. */
+  notice = new Notice(() => this.#changed());
   /** How long this caller has been waiting for a place, in ms. */
   waited_ms = 0;
   /** The place in the queue, from 1; 0: not told. */
@@ -45,6 +40,8 @@ export class Talk extends EventTarget {
   withoutMicrophone = false;
   /** The call is being taken up again after its connection broke. */
   resuming = false;
+  /** The server ended the call, and not because of a trouble. */
+  endedByServer = false;
 
   /** @type {Phase} */
   #phase = "idle";
@@ -54,7 +51,6 @@ export class Talk extends EventTarget {
   #hearing;
   #gate;
   #caller;
-  #notice = new Notice(() => this.#changed());
   #choices;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #second;
@@ -70,10 +66,10 @@ export class Talk extends EventTarget {
     this.#line = new Line({
       opened: (stream) => this.#sound.measure("you", stream),
       lost: () => this.#fail({ ...TROUBLES.microphone_missing, text: texts.notices.microphone_gone }),
-      systemMuted: (muted) => this.#notice.showWhile(texts.notices.system_muted, muted),
+      systemMuted: (muted) => this.notice.showWhile(texts.notices.system_muted, muted),
     });
     const checking = () => this.check && this.connected;
-    this.#hearing = new Hearing(this.#line, this.#notice, checking, { level: showLevel, found: changed });
+    this.#hearing = new Hearing(this.#line, this.notice, checking, { level: showLevel, found: changed });
     this.#gate = new Gate(() => this.pushToTalk, {
       set: (open) => this.#line.set(open),
       said: () => this.#caller.send({ type: "input_audio_buffer.commit" }), // once it is one, it is answered
@@ -81,13 +77,13 @@ export class Talk extends EventTarget {
     this.#caller = new Caller(mint, {
       message: (event) => this.#received(event),
       voice: (stream) => this.#sound.play(stream),
-      stability: (stable) => this.#notice.showWhile(texts.notices.weak, !stable),
+      stability: (stable) => this.notice.showWhile(texts.notices.weak, !stable),
       ended: (failure) => this.#callEnded(failure),
     });
     this.#sound = new Sound(audio, (who, level) => this.#hearing.measured(who, level), changed);
     this.#choices = new Choices(
-      { sound: this.#sound, line: this.#line, gate: this.#gate, caller: this.#caller, notice: this.#notice },
-      changed,
+      { sound: this.#sound, line: this.#line, gate: this.#gate, caller: this.#caller, notice: this.notice },
+      () => this.#tell("preferences"),
       (trouble) => this.#fail(trouble),
     );
   }
@@ -122,11 +118,6 @@ export class Talk extends EventTarget {
 
   get facts() {
     return this.#conversation.facts;
-  }
-
-  /** Something worth knowing that ends nothing; empty: nothing. */
-  get notice() {
-    return this.#notice.words;
   }
 
   get callId() {
@@ -178,6 +169,7 @@ export class Talk extends EventTarget {
       if (!("AudioWorkletNode" in window)) throw new CallFailure(TROUBLES.browser_too_old);
       this.#sound.unlock();
       this.#enter("asking");
+      this.#choices.settle();
       if (this.withoutMicrophone) this.#line.stay(this.#sound.silence());
       else await this.#line.open(this.preferences, signal);
       this.#enter("connecting");
@@ -190,7 +182,7 @@ export class Talk extends EventTarget {
     }
   }
 
-  /** Ends the talk, or the attempt to begin one. */
+  /** Ends the talk, or the attempt to begin one; at once, waiting for nothing. */
   end() {
     if (!this.busy) return;
     const spoken = this.connected;
@@ -206,10 +198,9 @@ export class Talk extends EventTarget {
 
   /** @param {boolean} muted */
   setMuted(muted) {
-    if (!this.connected || this.withoutMicrophone || this.pushToTalk || this.muted === muted) return;
+    if (!this.busy || this.withoutMicrophone || this.pushToTalk || this.muted === muted) return;
     this.#gate.mute(muted);
-    this.dispatchEvent(new CustomEvent("muted"));
-    this.#changed();
+    this.#tell("muted");
   }
 
   /**
@@ -237,10 +228,9 @@ export class Talk extends EventTarget {
   sendText(words) {
     const said = words.trim();
     if (!said || !this.connected || this.check) return;
-    const id = `item_${[...crypto.getRandomValues(new Uint32Array(3))].map((n) => n.toString(36)).join("")}`;
-    const item = { id, type: "message", role: "user", content: [{ type: "input_text", text: said }] };
+    const { id, event } = typedMessage(said);
     if (this.phase === "speaking" || this.#conversation.answering) this.interrupt();
-    if (!this.#caller.send({ type: "conversation.item.create", item })) return;
+    if (!this.#caller.send(event)) return;
     this.#caller.send({ type: "response.create" });
     this.captions.typed(id, said);
     this.#changed();
@@ -265,15 +255,6 @@ export class Talk extends EventTarget {
     this.#sound.allow();
   }
 
-  dismissNotice() {
-    this.#notice.dismiss();
-  }
-
-  /** The page is being left: end everything now, waiting for nothing. */
-  leave() {
-    this.end();
-  }
-
   // --- beginning ---
 
   /** @param {StartOptions} options */
@@ -282,6 +263,7 @@ export class Talk extends EventTarget {
     this.#stale = true;
     this.trouble = null;
     this.waited_ms = 0;
+    this.endedByServer = false;
     this.check = options.check === true;
     this.withoutMicrophone = options.withoutMicrophone === true;
     this.#hearing.clear();
@@ -307,6 +289,7 @@ export class Talk extends EventTarget {
     clearInterval(this.#second);
     this.#second = setInterval(() => this.#eachSecond(), 1000);
     this.#enter("listening");
+    this.#choices.catchUp(this.#running);
   }
 
   /**
@@ -331,11 +314,9 @@ export class Talk extends EventTarget {
   #received(event) {
     this.#clearStale();
     if (this.#conversation.handle(event, performance.now())) this.#changed();
-    if (event.type === "kame.trouble" && event.fatal === true) {
-      const base = TROUBLES.conversation_failed;
-      return this.#fail({ ...base, code: text(event.code) || base.code, text: text(event.message) || base.text });
-    }
-    this.#notice.handle(event);
+    if (event.type === "kame.trouble" && event.fatal === true) return this.#fail(fatalTrouble(event));
+    this.#choices.handle(event, this.facts.mode);
+    this.notice.handle(event);
     if (event.type === "input_audio_buffer.committed" && this.pushToTalk) this.#caller.send({ type: "response.create" });
   }
 
@@ -352,6 +333,7 @@ export class Talk extends EventTarget {
     else if (failure) this.#fail(failure.trouble);
     else {
       this.#release();
+      this.endedByServer = !this.check; // a sound check's connection tells no more than that it is over
       this.#enter("ended");
     }
   }
@@ -365,9 +347,11 @@ export class Talk extends EventTarget {
     const session = { type: "realtime", kame: { resume: this.facts.resume } }; // all else was agreed before
     this.facts.resume = "";
     this.resuming = true;
+    this.#choices.settle();
+    this.#gate.close(); // the button may be let go while nobody looks
     this.#conversation.pause();
     clearInterval(this.#second);
-    this.#notice.dismiss();
+    this.notice.dismiss();
     this.#enter("connecting");
     try {
       await this.#caller.resume(this.#wish(session));
@@ -389,7 +373,7 @@ export class Talk extends EventTarget {
     this.#caller.close();
     clearInterval(this.#second);
     this.#gate.close();
-    this.#notice.close();
+    this.notice.close();
     this.resuming = false;
     this.#line.close();
     this.#sound.close();
@@ -399,7 +383,12 @@ export class Talk extends EventTarget {
   /** @param {Phase} phase */
   #enter(phase) {
     this.#phase = phase;
-    this.dispatchEvent(new CustomEvent("phase"));
+    this.#tell("phase");
+  }
+
+  /** @param {"phase" | "muted" | "preferences"} what is another */
+  #tell(what) {
+    this.dispatchEvent(new CustomEvent(what));
     this.#changed();
   }
 

@@ -71,11 +71,11 @@ export class Turn {
         this.#next = null;
         return false;
       case "conversation.item.added":
-        if (isTyped(object(event.item))) this.#next = { ...blank(), to_ms: this.now(now_ms) };
+        if (isTyped(object(event.item))) this.#next = { ...blank(), typed: true, to_ms: this.now(now_ms) };
         return false;
       case "kame.candidate.started":
         this.#begin();
-        if (this.#current && !this.#current.by_voice) this.#current.to_ms ??= at_ms;
+        this.#beganBefore(at_ms);
         return true;
       case "kame.spoken":
         return this.#spoken(event, at_ms);
@@ -123,11 +123,21 @@ export class Turn {
     const turn = this.#current;
     if (!turn || at_ms === null || (turn.over && !another)) return false;
     if (another) Object.assign(turn, { response, over: turn.knowing_ms !== null }); // an answer may be several responses
+    this.#beganBefore(at_ms);
     if (turn.sound_ms === null) this.#openerOnly = true;
     if (event.origin !== "opener") this.#openerOnly = false;
     turn.sound_ms ??= at_ms;
     if (event.origin === "oracle") turn.knowing_ms ??= at_ms;
     return true;
+  }
+
+  /**
+   * Without speech the beginning is known by the page's clock at best, which lags behind what the server tells.
+   * @param {number | null} at_ms of something that came of the turn
+   */
+  #beganBefore(at_ms) {
+    const turn = this.#current;
+    if (turn && !turn.by_voice && at_ms !== null) turn.to_ms = Math.min(turn.to_ms ?? at_ms, at_ms);
   }
 
   /** @param {Record<string, unknown>} response */
@@ -142,7 +152,8 @@ export class Turn {
 
 /** @returns {LivedTurn} */
 function blank() {
-  return { response: "", by_voice: false, from_ms: null, to_ms: null, sound_ms: null, knowing_ms: null, over: false };
+  const times = { from_ms: null, to_ms: null, sound_ms: null, knowing_ms: null };
+  return { response: "", by_voice: false, typed: false, ...times, over: false };
 }
 
 /** @param {Record<string, unknown>} item */

@@ -12,6 +12,18 @@ export type Phase =
   | "ended"
   | "error";
 
+/** How a talk is to begin. */
+export interface StartOptions {
+  /** Typed messages only; the answers are heard. */
+  withoutMicrophone?: boolean;
+  /** Sound check: one hears oneself back. */
+  check?: boolean;
+  /** A typed message to begin with. */
+  say?: string;
+  /** Begin with the microphone off. */
+  muted?: boolean;
+}
+
 export type Who = "you" | "agent";
 
 /** Where words come from: a quick opener, the oracle (the LLM), or the front end's own knowledge. */
@@ -93,6 +105,7 @@ export interface LivedTurn {
   response: string;
   /** It was spoken: not typed, and not begun by the agent. */
   by_voice: boolean;
+  typed: boolean;
   /** When the person began to speak, and stopped; for other turns `to_ms` is when the answer was asked for. */
   from_ms: number | null;
   to_ms: number | null;
@@ -145,6 +158,8 @@ export interface Trouble {
   title: string;
   text: string;
   actions: TroubleAction[];
+  /** The text's language, where it is not the page's. */
+  language?: string;
 }
 
 /** A message on the data channel; its fields are checked where they are read. */

@@ -1,4 +1,4 @@
-/** Reading fields of wire events without trusting them. */
+/** Reading fields of wire events without trusting them, and writing the one that is more than a word. */
 
 /**
  * @param {unknown} value
@@ -47,4 +47,15 @@ export function parseEvent(data) {
   } catch {
     return null;
   }
+}
+
+/**
+ * What a person typed, as an item of the dialogue.
+ * @param {string} words
+ * @returns {{ id: string, event: import("./types").WireEvent }} the item's id, and the message that adds it
+ */
+export function typedMessage(words) {
+  const id = `item_${[...crypto.getRandomValues(new Uint32Array(3))].map((n) => n.toString(36)).join("")}`;
+  const item = { id, type: "message", role: "user", content: [{ type: "input_text", text: words }] };
+  return { id, event: { type: "conversation.item.create", item } };
 }

@@ -1,13 +1,18 @@
 """Browser tests run where Chromium is, and say why not elsewhere."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from tests.support.chromium import chromium_path
 from tests.support.openai_server import Behaviour, OpenAIServer
-from tests.support.server import ServerProcess, server_process
+from tests.support.server import ServerProcess, no_calls, server_process
+
+LONGEST_END_S = 30.0
+"""Until the last call of a test is over, where its page could not hang up: noticed after 6 s, then 20 s of grace."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -15,6 +20,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.timeout(240))  # all attempts together
             if chromium_path() is None:
                 item.add_marker(pytest.mark.skip(reason="no Chromium here, and it could not be installed"))
 
@@ -25,25 +31,41 @@ LONG_ANSWER = (
 )
 
 
-@pytest.fixture
-async def llm() -> AsyncIterator[OpenAIServer]:
-    """An LLM that answers at length."""
+@asynccontextmanager
+async def embedded_server(**environment: str) -> AsyncIterator[ServerProcess]:
+    """The server as people run it, with the embedded ear and voice."""
+    fixed = {"KAME_STT": "pocketsphinx", "KAME_CAPACITY": "8"}  # a fixed one is not less while the machine is busy
+    async with server_process("--port", "0", environment=fixed | environment) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def started() -> AsyncIterator[ServerProcess]:
+    """With the offline brain."""
+    async with embedded_server(KAME_LLM="offline") as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def started_with_llm() -> AsyncIterator[ServerProcess]:
+    """With an LLM that answers at length."""
     behaviour = Behaviour(first_token_delay_s=0.3, token_delay_s=0.02)
-    async with OpenAIServer(lambda messages: LONG_ANSWER, behaviour=behaviour) as server:
-        yield server
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[ServerProcess]:
-    """The server as people run it: embedded engines, offline brain."""
-    environment = {"KAME_STT": "pocketsphinx", "KAME_LLM": "offline"}
-    async with server_process("--port", "0", environment=environment) as running:
+    async with (
+        OpenAIServer(lambda messages: LONG_ANSWER, behaviour=behaviour) as llm,
+        embedded_server(OPENAI_BASE_URL=llm.base_url, OPENAI_API_KEY="unused") as running,
+    ):
         yield running
 
 
-@pytest.fixture
-async def server_with_llm(llm: OpenAIServer) -> AsyncIterator[ServerProcess]:
-    """The server with an LLM."""
-    environment = {"KAME_STT": "pocketsphinx", "OPENAI_BASE_URL": llm.base_url, "OPENAI_API_KEY": "unused"}
-    async with server_process("--port", "0", environment=environment) as running:
-        yield running
+@pytest_asyncio.fixture(loop_scope="session")
+async def server(started: ServerProcess) -> AsyncIterator[ServerProcess]:
+    """The server with the offline brain, without calls; tests that use it run on the session's loop, as it does."""
+    yield started
+    await no_calls(started.base_url, LONGEST_END_S)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def server_with_llm(started_with_llm: ServerProcess) -> AsyncIterator[ServerProcess]:
+    """The server with an LLM, without calls; tests that use it run on the session's loop, as it does."""
+    yield started_with_llm
+    await no_calls(started_with_llm.base_url, LONGEST_END_S)

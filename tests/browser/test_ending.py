@@ -29,16 +29,17 @@ async def test_a_call_begins_when_all_is_loaded_and_is_told_before_it_lasts_too_
     loaders = HeldUp()
     async with (
         running_server(loaders=loaders, load=False, frontend="echo", tts="espeak", max_call_s=6) as server,
-        talk_page(server.base_url, silence(24_000), tmp_path) as talk,
+        talk_page(server.base_url, silence(24_000), tmp_path, locale="de-DE") as talk,
     ):
         page = talk.page
-        await page.get_by_test_id("hint").filter(has_text="Speech-to-text (40 %)").wait_for()
+        await page.get_by_test_id("hint").filter(has_text="Spracherkennung (40 %)").wait_for()
         assert 0 < float(await page.get_by_test_id("loading").get_attribute("value") or 0) < 1
         assert await page.get_by_test_id("talk").is_disabled()
         loaders.go_on.set()
         await talk.talk()
-        state = await talk.until("s.notice.includes('longest time')", 15)
+        state = await talk.until("s.notice.includes('längste')", 15)
         assert state["state"] != "error"
         state = await talk.until("s.state === 'error'", 10)
         assert state["error"]["code"] == "call_time_limit"
+        assert "längste Dauer" in state["error"]["title"]  # in the page's words, not the server's
         assert talk.errors == []

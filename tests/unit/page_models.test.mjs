@@ -7,7 +7,7 @@ import "./page_texts.mjs";
 
 import { Captions, unheardEnd } from "../../static/js/captions.js";
 import { Facts } from "../../static/js/facts.js";
-import { CallFailure, httpFailure } from "../../static/js/failure.js";
+import { CallFailure, fatalTrouble, httpFailure } from "../../static/js/failure.js";
 import { Floor } from "../../static/js/floor.js";
 import { Oracle, spokenLength } from "../../static/js/oracle.js";
 import { Measured, median } from "../../static/js/measured.js";
@@ -15,7 +15,7 @@ import { commonWords, readingWindow } from "../../static/js/oracle_view.js";
 import { changedSession, checked, DEFAULTS, openingSession } from "../../static/js/preferences.js";
 import { queued } from "../../static/js/queue.js";
 import { MARKS_MAX_NARROW, score } from "../../static/js/score.js";
-import { duration } from "../../static/js/strings.js";
+import { duration, SERVER_LANGUAGE, texts } from "../../static/js/strings.js";
 import { readTiming } from "../../static/js/timing.js";
 import { Turn } from "../../static/js/turn.js";
 import { asJson, asSrt, asText, clock } from "../../static/js/transcript.js";
@@ -189,7 +189,7 @@ test("the voice is ducked only while it speaks", () => {
 });
 
 const lived = (rest) => ({
-  response: "r", by_voice: true, from_ms: null, to_ms: null, sound_ms: null, knowing_ms: null, over: true, ...rest,
+  response: "r", by_voice: true, typed: false, from_ms: null, to_ms: null, sound_ms: null, knowing_ms: null, over: true, ...rest,
 });
 const timing = (rest) => readTiming({ type: "kame.turn.timing", mode: "tandem", ...rest });
 const candidate = (rest) => ({
@@ -305,6 +305,29 @@ test("an opener into a pause begins no answer, an answer without knowing words e
   const own = { ...LIVED[6], origin: "own" };
   const { turn } = seen(LIVED[0], LIVED[4], own, cancelled);
   assert.deepEqual([turn.last.sound_ms, turn.last.over], [2500, true]);
+});
+
+test("a typed turn is counted from its message, which came before all that came of it", () => {
+  const timing = readTiming({ response_id: "r", mode: "tandem", asked_ms: 0, adopted_ms: 2, first_audio_ms: 140 });
+  for (const [told_ms, begun_ms] of [[0, 420], [5000, 9001]]) {
+    const [turn, oracle] = [new Turn(), new Oracle()];
+    let now_ms = 300_000;
+    turn.handle({ type: "kame.engine", at_ms: told_ms }, now_ms - begun_ms + told_ms - 8); // this one was 8 ms faster
+    for (const [after_ms, event] of [
+      [0, { type: "conversation.item.added", item: { role: "user", content: [{ type: "input_text", text: "hi" }] } }],
+      [2, { type: "kame.candidate.started", candidate_id: "c", partial: "hi", complete: true, at_ms: begun_ms }],
+      [4, { type: "kame.candidate.adopted", candidate_id: "c", at_ms: begun_ms + 2 }],
+      [142, { type: "kame.spoken", response_id: "r", item_id: "a", origin: "oracle", delta: "Hi.", at_ms: begun_ms + 140 }],
+    ]) {
+      oracle.handle(event);
+      turn.handle(event, now_ms + after_ms);
+    }
+    for (const laid of [score(turn.last, null, oracle.ofLastTurn, null), score(turn.last, timing, oracle.ofLastTurn, null)]) {
+      assert.deepEqual([laid.typed, laid.candidates.length, laid.you], [true, 1, []]);
+      assert.equal(PLAIN(laid).first_audio_ms, 140);
+      assert.ok(laid.moments.every(({ ms }) => ms >= 0));
+    }
+  }
 });
 
 test("words that nobody asked for are a greeting only at the beginning", () => {
@@ -471,6 +494,16 @@ test("the queue is left by the person, and by any other trouble", async () => {
   const other = new CallFailure({ code: "server_error", title: "", text: "", actions: [] });
   const open = async () => Promise.reject(other);
   await assert.rejects(queued(open, () => assert.fail("no waiting"), new AbortController().signal), other);
+});
+
+test("why a call ended is told in the page's words, else in the server's", () => {
+  const ended = (code, message) => fatalTrouble({ type: "kame.trouble", fatal: true, code, message });
+  const { call_idle, conversation_failed } = texts.troubles;
+  assert.equal(ended("call_idle", "As the server says it.").text, call_idle.text);
+  const { code, title, text, language } = ended("llm_melted", "As the server says it.");
+  assert.deepEqual([code, title, text, language], ["llm_melted", conversation_failed.title, "As the server says it.", SERVER_LANGUAGE]);
+  assert.equal(ended("constructor", "").text, conversation_failed.text);
+  assert.equal(httpFailure(500, { message: "Own words." }, null).trouble.language, SERVER_LANGUAGE);
 });
 
 test("durations are said as people say them", () => {

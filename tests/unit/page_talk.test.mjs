@@ -5,6 +5,7 @@ import { test } from "node:test";
 
 import "./page_texts.mjs";
 
+import { Choices } from "../../static/js/choices.js";
 import { Conversation } from "../../static/js/conversation.js";
 import { inTime } from "../../static/js/deadline.js";
 import { Gate } from "../../static/js/gate.js";
@@ -44,6 +45,14 @@ test("a call's coming end is told, and taken back when it does not come", () => 
   notice.showWhile(notices.weak, true);
   notice.handle({ type: "kame.ending", reason: "time_limit", in_s: null });
   assert.equal(notice.words, notices.weak);
+});
+
+test("the server's own sentences say their language, until the page speaks again", () => {
+  const notice = new Notice(() => undefined);
+  notice.handle({ type: "kame.trouble", message: "Slower than usual." });
+  assert.equal(notice.language, "en");
+  notice.showWhile(notices.weak, true);
+  assert.equal(notice.language, "");
 });
 
 test("trouble and refusals are told, but not that an answer had already ended", () => {
@@ -146,6 +155,60 @@ test("a sound check finds both sides once; a shut microphone shows no level", ()
   hearing.measured("you", 0.5);
   assert.deepEqual(events.splice(0), [["you", 0.5], "heard", "found", ["you", 0.5], "heard"]);
   assert.deepEqual(hearing.found, { microphone: true, connection: false, sound: false });
+});
+
+/** What was chosen, with all that it is put into effect by. */
+const choosing = () => {
+  const done = [];
+  const choices = new Choices(
+    {
+      sound: { setVolume: () => undefined, setSpeaker: async (id) => Promise.reject(new Error(id)) },
+      line: { exchange: async (wishes) => done.push(wishes.microphone) },
+      gate: { switched: () => done.push("gate") },
+      caller: { signal: new AbortController().signal, send: (event) => done.push(event.session) },
+      notice: new Notice(() => undefined),
+    },
+    () => done.push(choices.preferences.mode),
+    assert.fail,
+  );
+  return { choices, done };
+};
+const RUNNING = { session: true, microphone: true };
+
+test("what is chosen while a call is being made counts once it stands", async () => {
+  const { choices, done } = choosing();
+  choices.choose({ pushToTalk: true, speaker: "mine" }, null);
+  choices.settle();
+  choices.choose({ pushToTalk: false, persona: "Be kind.", microphone: "new" }, null);
+  choices.setContext("a shop", null);
+  assert.deepEqual(done, []);
+  choices.catchUp(RUNNING);
+  await Promise.resolve();
+  const audio = { input: { turn_detection: { type: "semantic_vad", eagerness: "auto" } } };
+  assert.deepEqual(done.splice(0), [
+    { type: "realtime", instructions: "Be kind.", audio },
+    "new",
+    "gate",
+    { type: "realtime", kame: { context: "a shop" } },
+  ]);
+  choices.settle();
+  choices.catchUp(RUNNING);
+  assert.deepEqual([done, choices.preferences.speaker], [[], "mine"]); // it was not to be had, and may come back
+});
+
+test("a mode that the server refuses is not asked for again", () => {
+  const { choices, done } = choosing();
+  const refused = { type: "error", error: { code: "mode_unavailable", message: "No place." } };
+  choices.choose({ mode: "cascaded" }, RUNNING);
+  choices.handle({ type: "session.updated" }, "cascaded");
+  choices.handle(refused, "cascaded"); // told when its turn came
+  choices.handle({ type: "session.updated" }, "tandem");
+  choices.handle({ type: "session.updated" }, "direct");
+  assert.deepEqual(done.splice(0), [{ type: "realtime", kame: { mode: "cascaded" } }, "cascaded", "tandem"]);
+  choices.handle(refused, "tandem"); // told at once
+  choices.choose({ mode: "direct" }, RUNNING);
+  choices.handle({ type: "session.updated" }, "direct");
+  assert.deepEqual([done.slice(-1), choices.preferences.mode], [[{ type: "realtime", kame: { mode: "direct" } }], "direct"]);
 });
 
 test("waiting ends with the promise, the deadline or the abort", async (t) => {
