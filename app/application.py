@@ -69,7 +69,16 @@ def create_app(settings: Settings, *, clock: Clock | None = None, room: EngineRo
     app.add_routes(EmbedPages(pages, policy.may_embed, settings.allowed_origins).routes())
     app[TRUSTED_PROXIES] = settings.trusted_proxies
     app[HTTPS] = settings.public_url.startswith("https://")
-    app.add_routes(Health(room.readiness, calls.counts, lag, VERSION, lambda: calls.draining).routes())
+    health = Health(
+        room.readiness,
+        calls.counts,
+        lag,
+        VERSION,
+        lambda: calls.draining,
+        lambda: room.converses,
+        lambda: room.broken,
+    )
+    app.add_routes(health.routes())
     app.add_routes(MetricsPage(measurements.registry, settings.metrics_key or settings.api_key).routes())
     public = Allowance(
         max_call_s=settings.public_max_call_s,
@@ -78,7 +87,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None, room: EngineRo
     )
     most = Allowance(max_call_s=settings.max_call_s, max_tokens=DEFAULT_BUDGETS.tokens_per_conversation)
     app.add_routes(CallRoutes(calls, policy, client_secrets, public, most).routes())
-    app.add_routes(RealtimeSocket(calls, policy, clock).routes())
+    app.add_routes(RealtimeSocket(calls, policy, clock, public).routes())
 
     async def owned(_: web.Application) -> AsyncIterator[None]:
         """Calls end before the engines they use; what was loading stops first."""
@@ -94,14 +103,16 @@ def create_app(settings: Settings, *, clock: Clock | None = None, room: EngineRo
         try:
             yield
         finally:
-            await calls.aclose()
-            await asyncio.wait(tasks[1:2], timeout=CONVERSATIONS_DEADLINE_S)
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks, timeout=1.0)
-            if traces is not None:
-                await traces.aclose()
-            await room.aclose()
+            try:
+                await calls.aclose()
+                await asyncio.wait(tasks[1:2], timeout=CONVERSATIONS_DEADLINE_S)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks, timeout=1.0)
+                if traces is not None:
+                    await traces.aclose()
+            finally:
+                await room.aclose()
 
     async def shutdown(_: web.Application) -> None:
         """Before open HTTP connections are waited for: no new calls, and the live ones end."""

@@ -12,7 +12,7 @@ from app.protocol.kame_events import EndingEvent
 from app.protocol.sound import SoundInput
 from kame_core.audio import Samples, silence
 from kame_core.errors import KameError
-from kame_core.events import Event, FinalTranscript, ResponseEnded, Trouble
+from kame_core.events import ConversationEnded, Event, FinalTranscript, ResponseEnded, Trouble
 
 if TYPE_CHECKING:
     from app.webrtc.peer import PeerStats
@@ -29,13 +29,16 @@ CONVERSATION_ENDED = "conversation_ended"
 REPLACED = "replaced"
 BROKEN = "call_failed"
 
-FAREWELLS = {
-    TIME_LIMIT: ("This call reached its longest time. Call again to go on.", "call_time_limit"),
-    SHUTDOWN: ("The server is being restarted. Call again in a moment.", "server_shutdown"),
-    IDLE: ("Nobody said anything for a while, so the call was ended. Call again to go on.", "call_idle"),
-    REPLACED: ("This conversation goes on in another connection.", "call_replaced"),
-}
-"""What a client is told when the server ends its call."""
+FAREWELLS: dict[str, Event] = {
+    reason: Trouble(at_ms=0, error=KameError(message, code=code, retryable=True), fatal=True)
+    for reason, message, code in (
+        (TIME_LIMIT, "This call reached its longest time. Call again to go on.", "call_time_limit"),
+        (SHUTDOWN, "The server is being restarted. Call again in a moment.", "server_shutdown"),
+        (IDLE, "Nobody said anything for a while, so the call was ended. Call again to go on.", "call_idle"),
+        (REPLACED, "This conversation goes on in another connection.", "call_replaced"),
+    )
+} | {reason: ConversationEnded(at_ms=0, reason=reason) for reason in (HUNG_UP, BROKEN)}
+"""What a client is told when the server ends its call, so that it takes the end for no loss and does not come back."""
 
 
 class Transport(Protocol):
@@ -141,7 +144,7 @@ class Link:
         if self._open:
             call.channel_opened()
         if self._closed is not None:
-            call.end(self._closed)
+            call.client_gone(self._closed)
 
     @property
     def voice_open(self) -> bool:
@@ -174,7 +177,7 @@ class Link:
         """The client is gone."""
         self._closed = reason
         if self._call is not None:
-            self._call.end(reason)
+            self._call.client_gone(reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +297,11 @@ class Call:
             self._greet()
             self._time.repeat()
 
+    def client_gone(self, reason: str) -> None:
+        """Nobody is there to be told anything."""
+        self._channel_open.clear()
+        self.end(reason)
+
     def message_arrived(self, text: str) -> None:
         """The client sent a message."""
         if self._codec is not None and not self._over.is_set():
@@ -338,6 +346,7 @@ class Call:
         except* Exception:
             log.exception("call failed")
             self.end(BROKEN)
+            await self._say_farewell()
         finally:
             self.end(BROKEN)
             self._detach()
@@ -386,8 +395,6 @@ class Call:
         self.end(CONVERSATION_ENDED)
 
     async def _say_farewell(self) -> None:
-        if self._reason not in FAREWELLS or self._codec is None or not self._channel_open.is_set():
-            return
-        message, code = FAREWELLS[self._reason]
-        self._codec.handle_event(Trouble(at_ms=0, error=KameError(message, code=code, retryable=True), fatal=True))
-        await asyncio.sleep(LAST_WORDS_S)
+        if self._reason in FAREWELLS and self._codec is not None and self._channel_open.is_set():
+            self._codec.handle_event(FAREWELLS[self._reason])
+            await asyncio.sleep(LAST_WORDS_S)

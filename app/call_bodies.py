@@ -1,9 +1,9 @@
 """Bodies of requests for calls, in every form that clients send."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.parser import BytesParser
-from email.policy import HTTP
+from itertools import islice
 from typing import Any
 
 from aiohttp import web
@@ -16,6 +16,14 @@ MAX_BODY_BYTES = 64 * 1024
 MAX_MULTIPART_BYTES = 2 * MAX_BODY_BYTES + 4096
 """An offer, a session, and what frames them."""
 SDP = "application/sdp"
+MAX_PARTS = 8
+MAX_PART_HEADERS_BYTES = 1024
+
+_BOUNDARY = re.compile(r';\s*boundary=(?:"([^"]{1,70})"|([^\s";,]{1,70}))', re.IGNORECASE)
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+_NAME = re.compile(
+    rb'^content-disposition:[^\r\n]{0,200}?;[ \t]*name=(?:"([^"\r\n]*)"|([^\s";]+))', re.IGNORECASE | re.MULTILINE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +42,7 @@ async def read_offer(request: web.Request) -> Offer:
     Raises:
         InvalidRequestError: it is malformed, has no SDP, or is too large or of a type no client sends.
     """
-    kind = request.content_type
+    kind = body_type(request)
     if kind == SDP:
         return Offer(await read_text(request), {})
     if kind == "multipart/form-data":
@@ -55,6 +63,13 @@ async def read_offer(request: web.Request) -> Offer:
             )
         return Offer(sdp, _object(body_json, "session"), as_json=True)
     raise wrong_type(f"Send the offer as {SDP}, as multipart/form-data with a part sdp, or as application/json.")
+
+
+def body_type(request: web.Request) -> str:
+    """What the body is said to be, such as `application/sdp`. aiohttp's own parser of this header looks at all of its
+    parameters, recursively.
+    """
+    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
 async def read_text(request: web.Request) -> str:
@@ -90,22 +105,41 @@ def _decode(body: bytes) -> str:
 
 
 def _form_parts(content_type: str, body: bytes) -> dict[str, bytes]:
-    """The parts of a multipart form by name, whatever other headers they have or lack.
+    """The parts of a multipart form (RFC 7578) by name, whatever other headers they have or lack; the first of a name.
+
+    One pass over the body: it is cut at its delimiters (RFC 2046, section 5.1.1), and no part is looked into.
 
     Raises:
-        InvalidRequestError: it is no multipart form.
+        InvalidRequestError: it is no multipart form, or has more than `MAX_PARTS` parts.
     """
-    head = b"Content-Type: " + content_type.encode("latin-1", "replace") + b"\r\n\r\n"
-    message = BytesParser(policy=HTTP).parsebytes(head + body)
-    if not message.is_multipart():
-        raise InvalidRequestError("The form is malformed: its boundary is missing.", code="invalid_form")
+    named = _BOUNDARY.search(content_type)
+    if named is None:
+        raise _invalid_form("its boundary is missing")
+    boundary = re.escape((named[1] or named[2]).encode("latin-1", "replace"))
+    delimiters = re.finditer(rb"(?:\A|\r?\n)--" + boundary + rb"(--)?[ \t]*(?=\r?\n|\Z)", body)
+    cuts = list(islice(delimiters, MAX_PARTS + 2))
+    if not cuts or cuts[0][1]:
+        raise _invalid_form("nothing stands between its boundaries")
+    if len(cuts) > MAX_PARTS + 1:
+        raise _invalid_form(f"it has more than {MAX_PARTS} parts")
     parts: dict[str, bytes] = {}
-    for part in message.iter_parts():
-        name = part.get_param("name", header="content-disposition")
-        if isinstance(name, str):
-            payload = part.get_payload(decode=True)
-            parts.setdefault(name, payload if isinstance(payload, bytes) else b"")
+    for number, cut in enumerate(cuts):
+        if cut[1]:  # the last one
+            break
+        end = cuts[number + 1].start() if number + 1 < len(cuts) else len(body)
+        blank = _BLANK_LINE.search(body, cut.end(), min(end, cut.end() + MAX_PART_HEADERS_BYTES))
+        if blank is None:
+            raise _invalid_form(
+                f"no empty line follows the headers of a part, or they have more than {MAX_PART_HEADERS_BYTES} bytes"
+            )
+        name = _NAME.search(body, cut.end(), blank.start())
+        if name is not None:
+            parts.setdefault((name[1] or name[2] or b"").decode("latin-1"), body[blank.end() : end])
     return parts
+
+
+def _invalid_form(why: str) -> InvalidRequestError:
+    return InvalidRequestError(f"The form is malformed: {why}.", code="invalid_form")
 
 
 def _object(body: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from app.call import Codec, Line, Link, Transport
 from app.protocol.kame_events import KameEvent
 from app.protocol.session import SessionState
+from kame_core.characters import whole_characters
 
 if TYPE_CHECKING:  # aiortc is imported on a worker, behind the first page
+    from app.protocol.realtime import RealtimeCodec
     from kame_core.conversation import Conversation
 
 Greet = Callable[[], None]
@@ -24,7 +26,8 @@ def sender(transport: Transport) -> Callable[[dict[str, Any], bool], None]:
     """Takes messages as JSON objects."""
 
     def send(message: dict[str, Any], droppable: bool) -> None:
-        transport.send(json.dumps(message, ensure_ascii=False, separators=(",", ":")), droppable=droppable)
+        text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+        transport.send(whole_characters(text), droppable=droppable)
 
     return send
 
@@ -63,7 +66,7 @@ def conversation_codec(
     session: SessionState,
     described: Callable[[], dict[str, dict[str, str]]],
     resume_token: "Callable[[Conversation], str | None]",
-) -> tuple[Codec, Greet]:
+) -> "tuple[RealtimeCodec, Greet]":
     """A conversation.
 
     Args:

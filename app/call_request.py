@@ -16,8 +16,10 @@ class CallRequest:
     sdp: str = ""
     """Its offer; empty where nothing is to be negotiated."""
     session: Mapping[str, Any] = field(default_factory=dict)
-    """The `session` object, defaults of its key included."""
+    """The `session` object, that of its key included; where a conversation goes on, what is to change."""
     model: str = ""
+    resume: str | None = None
+    """Token of the conversation it is to go on with."""
     echo: bool = False
     """A sound check: what it says comes back, no engine takes part."""
     grace_s: float = 0.0
@@ -28,8 +30,5 @@ class CallRequest:
     """Of the queue; `new`: wants one where all places are taken."""
     secret: OpenedSecret | None = None
     """The client secret it comes with."""
-
-    @property
-    def allowance(self) -> Allowance:
-        """What the call may take."""
-        return self.secret.allowance if self.secret else NO_LIMITS
+    allowance: Allowance = NO_LIMITS
+    """What the call may take."""

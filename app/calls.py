@@ -25,7 +25,7 @@ from app.admission import (
     require_origin,
 )
 from app.allowance import NO_LIMITS, UNKNOWN_ORIGIN, Allowance
-from app.call_bodies import SDP, read_json, read_offer, read_text, wrong_type
+from app.call_bodies import SDP, body_type, read_json, read_offer, read_text, wrong_type
 from app.call_request import CallRequest
 from app.limits import Caller, caller_address
 from app.origins import LOOPBACK, normal_origin
@@ -80,9 +80,8 @@ class CallRoutes:
         """
         access = self._access(request)
         offer = await read_offer(request)
-        session = merged(access.session, offer.session)
         try:
-            opened = await self._calls.open(call_request(request, access, session, offer.sdp))
+            opened = await self._calls.open(call_request(request, access, self._public, offer.session, offer.sdp))
         except QueuedError as full:
             if not prefers_to_wait(request):
                 raise
@@ -109,7 +108,7 @@ class CallRoutes:
     async def trickle(self, request: web.Request) -> web.Response:
         """More ICE candidates of the client: 204."""
         call = self._call(request)
-        if request.content_type != FRAGMENT:
+        if body_type(request) != FRAGMENT:
             raise wrong_type(f"Candidates are sent as {FRAGMENT}.")
         await call.add_candidates(await read_text(request))
         return web.Response(status=204)
@@ -119,7 +118,7 @@ class CallRoutes:
         access = self._access(request)
         self._calls.places.limits.request(Caller(client_address(request)))
         wanted = client_secret_request(await read_json(request) if request.can_read_body else {})
-        begins = merged(access.session, wanted.session)
+        begins = session_asked(access, wanted.session)
         session = self._calls.session(begins)  # refused now rather than in every call made with it
         secret, allowance = self._minted(request, access, wanted, begins)
         body = client_secret_answer(secret, session.render(), allowance)
@@ -207,13 +206,27 @@ def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]
     return result
 
 
-def call_request(request: web.Request, access: Access, session: Mapping[str, Any], sdp: str = "") -> CallRequest:
+def session_asked(access: Access, session: Mapping[str, Any]) -> dict[str, Any]:
+    """A `session` over that of its key. One that takes a conversation up stays as it is: the key's was agreed before,
+    and changed since.
+    """
+    return dict(session) if _resume(session) is not None else merged(access.session, session)
+
+
+def call_request(
+    request: web.Request,
+    access: Access,
+    public: Allowance,
+    session: Mapping[str, Any] | None = None,
+    sdp: str = "",
+) -> CallRequest:
     """What a request to open a call asks for.
 
     Args:
         request: for its query and for who sends it.
         access: with what key.
-        session: the `session` object, that of the key included.
+        public: what pages of other origins may have that come without one.
+        session: the request's own `session` object.
         sdp: the offer, where there is one.
 
     Raises:
@@ -224,16 +237,20 @@ def call_request(request: web.Request, access: Access, session: Mapping[str, Any
     transport = request.query.get("transport", "")
     if transport not in ("", "echo", "webrtc", "websocket"):
         raise ParameterError("There is no such transport; leave it out or give echo.", param="transport")
+    session = session_asked(access, session or {})
     echo = transport == "echo" or _extension(session).get("transport") == "echo"
-    returns = "resume" in _extension(session) and not echo  # whether it may, its token has to show
+    resume = None if echo else _resume(session)
+    own = page_origin(request) is None or is_own_page(page_origin(request) or "", own_host(request))
     return CallRequest(
         sdp=sdp,
         session=session,
         secret=access.secret,
+        allowance=access.allowance if access.kind != "open" or own else public,
         model=request.query.get("model", ""),
+        resume=resume,
         echo=echo,
         grace_s=grace_s(request, session),
-        caller=Caller(client_address(request), access.key_id or "", returns),
+        caller=Caller(client_address(request), access.key_id or "", returns=resume is not None),
         ticket=request.query.get("ticket", ""),
     )
 
@@ -275,7 +292,7 @@ def grace_s(request: web.Request, session: Mapping[str, Any]) -> float:
     kame = _extension(session)
     wanted = kame.get("grace_s")
     if wanted is None:
-        returns = "resume" in kame or request.headers.get("Sec-Fetch-Site") == "same-origin"
+        returns = _resume(session) is not None or request.headers.get("Sec-Fetch-Site") == "same-origin"
         return math.inf if returns else 0.0
     if isinstance(wanted, bool) or not isinstance(wanted, int | float) or not 0 <= wanted <= 3600:
         raise ParameterError("The grace time must be a number of seconds from 0 up.", param="session.kame.grace_s")
@@ -299,3 +316,9 @@ def ice_links(servers: list[dict[str, Any]]) -> list[str]:
 def _extension(session: Mapping[str, Any]) -> Mapping[str, Any]:
     value = session.get("kame")
     return value if isinstance(value, Mapping) else {}
+
+
+def _resume(session: Mapping[str, Any]) -> str | None:
+    """Token of the conversation to go on with; whether it is good, who holds the conversations knows."""
+    token = _extension(session).get("resume")
+    return token if isinstance(token, str) else None

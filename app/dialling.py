@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from app.call import Line, Link, Transport
-from app.engines import EngineRoom
+from app.engines import EngineRoom, PartState
 from kame_core.clock import Clock
+from kame_core.errors import UnavailableError
 
 if TYPE_CHECKING:
     from kame_core.conversation import Conversation
@@ -33,6 +34,29 @@ def over_webrtc(room: EngineRoom, clock: Clock, connect_deadline_s: float) -> Di
         )
 
     return dial
+
+
+def require_network(room: EngineRoom, *, webrtc: bool) -> None:
+    """Whether calls can be connected now, over WebRTC or without it.
+
+    Raises:
+        UnavailableError: that is not known yet (`starting`), or there is no way for WebRTC (`connect_failed`, upon
+            which clients try a WebSocket).
+    """
+    network = room.part("ice")
+    if network.state is PartState.LOADING:
+        raise starting()
+    if webrtc and network.state is PartState.FAILED:
+        raise UnavailableError(
+            f"This server has no way for WebRTC at the moment; call over its WebSocket. {network.why}",
+            code="connect_failed",
+            retryable=True,
+        )
+
+
+def starting() -> UnavailableError:
+    """Try again at once."""
+    return UnavailableError("The server is just starting; try again in a second.", code="starting", retryable=True)
 
 
 async def abandon(transport: Transport, conversation: "Conversation | None") -> None:

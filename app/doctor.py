@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,7 @@ from kame_core.clock import Clock, RealClock
 from kame_core.errors import KameError
 
 if TYPE_CHECKING:
+    from kame_core.backend.base import ChatModel
     from kame_core.engines import Engines
     from kame_core.stt.base import RecognizerUpdate
     from kame_core.stt.kyutai import SlotRecognizer
@@ -49,7 +51,7 @@ async def diagnose(settings: Settings, loaders: Loaders | None = None) -> int:
     print(table(findings))
     bad = [finding.title.lower() for finding in findings if not finding.fine]
     if bad:
-        print(f"\nThis server could not serve: look at {', '.join(bad)}.")
+        print(f"\nThis server could not serve as it is set: look at {', '.join(bad)}.")
         return 1
     run = "run-gpu" if settings.frontend == "moshi" else "run"
     print(f"\nAll is well. Start with: make {run}, then open {settings.shown_url}")
@@ -100,8 +102,11 @@ async def examine(settings: Settings, clock: Clock, loaders: Loaders | None = No
         if room.engines is not None:
             engines = room.engines
             tries["stt"] = lambda: _recognise(engines, settings.language, spoken)
-            tries["llm"] = lambda: _ask(engines)
+            (_, first), *others = _brains(engines, settings)
+            tries["llm"] = partial(_ask, first)
         results = {name: await _try(action) for name, action in tries.items()}  # hearing needs what was spoken
+        if room.engines is not None:
+            room.set("llm", better=" ".join(filter(None, [room.part("llm").better, *await _silent(others)])))
         findings += [_finding(part, *results.get(part.name, (True, ""))) for part in room.parts]
     finally:
         loading.cancel()
@@ -187,14 +192,30 @@ async def _settled(updates: "AsyncIterator[RecognizerUpdate]") -> str:
     raise KameError("It ended without an answer.", code="stt_silent")
 
 
-async def _ask(engines: "Engines") -> str:
+def _brains(engines: "Engines", settings: Settings) -> "list[tuple[str, ChatModel]]":
+    """Every model that may be asked, by its name in the settings; first of all the one that is meant to answer."""
+    from kame_core.backend.fallback import FallbackChatModel
+
+    models = engines.chat.models if isinstance(engines.chat, FallbackChatModel) else (engines.chat,)
+    named = list(zip(("", *settings.llm_fallbacks), models, strict=False))
+    early = [] if engines.early_chat is None else [(settings.llm_early_model, engines.early_chat)]
+    return named[:1] + early + named[1:]
+
+
+async def _silent(models: "Iterable[tuple[str, ChatModel]]") -> list[str]:
+    """A sentence for each that does not answer."""
+    told = [(name, *await _try(partial(_ask, model))) for name, model in models]
+    return [f"{name} does not answer: {why}" for name, worked, why in told if not worked]
+
+
+async def _ask(model: "ChatModel") -> str:
     from kame_core.backend.base import ChatMessage, ChatRequest, TextDelta
 
     began_s = time.monotonic()
     first_ms = 0.0
     answer = ""
     request = ChatRequest((ChatMessage("user", PHRASE),), max_tokens=60)
-    async for event in engines.chat.stream(request):
+    async for event in model.stream(request):
         if isinstance(event, TextDelta):
             first_ms = first_ms or (time.monotonic() - began_s) * 1000
             answer += event.text

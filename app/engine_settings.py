@@ -12,7 +12,7 @@ class EngineSettings(PlaceSettings):
     """Settings of front end, speech-to-text, text-to-speech and back end."""
 
     frontend: Annotated[Literal["auto", "reflex", "moshi", "echo"], Right("auto, reflex, moshi or echo", "NAME")] = (
-        Field("auto", description="front end that hears and speaks: auto, reflex, moshi (GPU), echo")
+        Field("auto", description="front end that hears and speaks: auto (reflex), reflex, moshi (GPU), echo")
     )
     moshi_weights: Annotated[
         str, Right("a repository such as SakanaAI/kame, or the path of a checkpoint directory", "PLACE")
@@ -96,7 +96,8 @@ class EngineSettings(PlaceSettings):
         "",
         max_length=200,
         validation_alias=names("KAME_LLM_MODEL", "OPENAI_MODEL"),
-        description="model the LLM server is asked for",
+        description="model the LLM server is asked for; empty: gpt-4.1-mini at OpenAI, elsewhere the first chat model "
+        "listed",
     )
     llm_early_model: Annotated[str, Right("a model name the LLM server knows, cheaper than llm_model", "NAME")] = Field(
         "",

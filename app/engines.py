@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from app.loaders import Loaders
 from app.settings import Settings
+from app.speech_loaders import needs_whisper
 from app.webrtc.ice import IceSettings, parse_ice_servers
 from kame_core.clock import Clock
 from kame_core.errors import KameError, UnavailableError
@@ -31,8 +32,9 @@ log = logging.getLogger(__name__)
 
 LOAD_DEADLINE_S = 120.0
 MODEL_DEADLINE_S = 4500.0
-"""For a speech-to-speech model of many gigabytes that has to be fetched first."""
+"""For a model that may have to be fetched first: many gigabytes, or over a slow line."""
 CLOSE_DEADLINE_S = 2.5
+BROKEN = "It fails in every conversation. Start the server again; the log says more."
 HEARING_THREADS = 2
 """Voice detection takes 0.2 ms for each 32 ms of a call."""
 
@@ -134,12 +136,28 @@ class EngineRoom:
     @property
     def parts(self) -> tuple[Part, ...]:
         """All parts, always in the same order."""
+        if self.broken:
+            failed = replace(self._parts["frontend"], state=PartState.FAILED, why=BROKEN, better="")
+            return tuple((self._parts | {"frontend": failed}).values())
         return tuple(self._parts.values())
+
+    @property
+    def broken(self) -> bool:
+        """A front end that was loaded now fails at everything: the process must be started again."""
+        engines = self.engines
+        return engines is not None and (
+            engines.frontend.broken or (engines.cascade is not None and engines.cascade.broken)
+        )
 
     @property
     def ready(self) -> bool:
         """Conversations can be held."""
-        return self.engines is not None and self.transport_ready
+        return self.engines is not None and self.transport_ready and not self.broken
+
+    @property
+    def converses(self) -> bool:
+        """Conversations can be held, over a WebSocket at least: that needs no way through STUN and TURN."""
+        return self.engines is not None and self._parts["ice"].state is not PartState.LOADING and not self.broken
 
     @property
     def model(self) -> str:
@@ -239,7 +257,7 @@ class EngineRoom:
                         MODEL_DEADLINE_S if big else LOAD_DEADLINE_S,
                     )
                 )
-                fetched = self.settings.stt == "kyutai"
+                fetched = self.settings.stt == "kyutai" or needs_whisper(self.settings)
                 hearing = tasks.create_task(
                     self._guard("stt", loaders.load_stt(self), MODEL_DEADLINE_S if fetched else LOAD_DEADLINE_S)
                 )

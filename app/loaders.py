@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from app.machine import default_capacity
-from app.speech_loaders import load_kyutai, load_transcription, load_voice, texts_at_once
+from app.speech_loaders import load_kyutai, load_transcription, load_voice, needs_whisper, texts_at_once
 from kame_core.errors import KameError, UnavailableError
+from kame_core.languages import primary_code
 
 if TYPE_CHECKING:  # these bring in onnxruntime, openai, ctranslate2
     from app.engines import EngineRoom
@@ -83,7 +84,12 @@ class Loaders:
         if room.settings.frontend == "moshi":
             return await self._moshi(room, voice)
         host = await self._reflex(room, voice, capacity)
-        room.ready_part("frontend", "reflex", why=f"It is embedded and needs no GPU; {_calls(capacity)} at once.")
+        room.ready_part(
+            "frontend",
+            "reflex",
+            why=f"It is embedded and needs no GPU; {_calls(capacity)} at once.",
+            better="On an NVIDIA GPU: KAME_FRONTEND=moshi make run-gpu.",
+        )
         return host
 
     async def _reflex(
@@ -130,6 +136,11 @@ class Loaders:
         better = []
         if not loaded.in_real_time:
             better.append("That is slower than real time, so speech breaks up: use an NVIDIA GPU, or a smaller model.")
+        elif loaded.times.reading_ms > 0 and loaded.host.capacity > 1:
+            better.append(
+                f"With so many places what is said before a pause is understood {loaded.times.reading_ms:.0f} ms later "
+                "than with few: KAME_MOSHI_SLOTS sets how many."
+            )
         if not loaded.trained_for_oracle:
             better.append("These weights were not trained to follow an LLM; SakanaAI/kame's were.")
         beside = await self._cascade(room, voice, loaded.host.capacity)
@@ -181,20 +192,23 @@ class Loaders:
             return await self._kyutai(room), vad
         if settings.stt == "pocketsphinx":
             return await self._pocketsphinx(room), vad
-        path = await self._whisper_on_disk(room, required=settings.stt == "faster-whisper")
-        if path is None and settings.stt == "faster-whisper":
+        needed = needs_whisper(settings)
+        path = await self._whisper_on_disk(room, required=needed)
+        if path is None and needed:
             if not settings.whisper_fetch:
+                other = "auto" if primary_code(settings.language) == "en" else "openai"
                 raise UnavailableError(
                     f"The Whisper model {settings.whisper_name} is not on disk and KAME_WHISPER_FETCH forbids to "
-                    "fetch it. Set KAME_WHISPER_MODEL to a model directory, or KAME_STT to auto."
+                    f"fetch it. Set KAME_WHISPER_MODEL to a model directory, or KAME_STT to {other}."
                 )
+            room.set("stt", choice=f"faster-whisper {settings.whisper_name}", why="It is being fetched.")
             path = await self._fetch_whisper(room)
         if path is None:
             return await self._pocketsphinx(room), vad
         try:
             return await self._whisper(room, path), vad
         except KameError as error:
-            if settings.stt == "faster-whisper":
+            if needed:
                 raise
             sphinx = await self._pocketsphinx(room)
             room.set(
@@ -346,8 +360,15 @@ class Loaders:
         from kame_core.backend.tools import Toolbox
 
         module, _, name = place.partition(":")
-        await room.import_modules(module)
-        toolbox = getattr(importlib.import_module(module), name, None)
+        try:
+            toolbox = getattr(await room.work(importlib.import_module, module), name, None)
+        except ImportError as error:
+            if error.name and not f"{module}.".startswith(f"{error.name}."):
+                raise UnavailableError(f"KAME_TOOLS: {module} needs {error.name}, which cannot be imported.") from error
+            raise UnavailableError(
+                f"KAME_TOOLS: the module {module} cannot be imported. Put it into the working directory or on "
+                "PYTHONPATH."
+            ) from error
         if not isinstance(toolbox, Toolbox):
             raise UnavailableError(f"KAME_TOOLS: {module} has no Toolbox called {name}.")
         return toolbox

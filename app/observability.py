@@ -59,6 +59,7 @@ def configure_logging(level: str, *, as_json: bool, stream: TextIO | None = None
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)  # its warnings quote subprotocols, keys among them
     for ours in ("app", "kame_core"):
         logging.getLogger(ours).setLevel(level.upper())
 
@@ -151,9 +152,10 @@ class MetricsPage:
 
 
 class Health:
-    """`/healthz`: the process lives. `/readyz`: calls can be answered; what is still loading, and how far.
+    """`/healthz`: the process is of use. `/readyz`: calls can be answered; what is still loading, and how far.
 
-    `/status` is `/readyz` for the page: always 200, because a browser shows every 503 as an error in its console.
+    `/status` is `/readyz` for the page: always 200, because a browser shows every 503 as an error in its console. And
+    to the page a server is ready without a way for WebRTC, too: it has a WebSocket.
     """
 
     def __init__(
@@ -163,12 +165,16 @@ class Health:
         lag: LoopLag,
         version: str,
         draining: Callable[[], bool] = lambda: False,
+        converses: Callable[[], bool] = lambda: False,
+        broken: Callable[[], bool] = lambda: False,
     ) -> None:
         self._readiness = readiness
         self._calls = calls
         self._lag = lag
         self._version = version
         self._draining = draining
+        self._converses = converses
+        self._broken = broken
 
     def routes(self) -> list[web.RouteDef]:
         """All paths."""
@@ -179,15 +185,17 @@ class Health:
         ]
 
     async def healthz(self, _: web.Request) -> web.Response:
-        """200 as long as the loop answers."""
+        """200 as long as the loop answers, and a new process would not do better than this one."""
+        broken = self._broken()
         return web.json_response(
             {
-                "status": "ok",
+                "status": "broken" if broken else "ok",
                 "version": self._version,
                 "calls": self._calls(),
                 "tasks": len(asyncio.all_tasks()),
                 "loop_lag_ms": {"worst": round(self._lag.worst_ms, 1), "late": self._lag.late},
             },
+            status=503 if broken else 200,
             headers={"Cache-Control": "no-store"},
         )
 
@@ -199,7 +207,9 @@ class Health:
 
     async def status(self, _: web.Request) -> web.Response:
         """The same body with 200 in any case."""
-        return web.json_response(self._body(), headers={"Cache-Control": "no-store"})
+        body = self._body()
+        body["ready"] = body["ready"] or (self._converses() and not self._draining())
+        return web.json_response(body, headers={"Cache-Control": "no-store"})
 
     def _body(self) -> dict[str, object]:
         """A server that goes down is not ready, whatever its parts are."""

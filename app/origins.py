@@ -29,8 +29,8 @@ def web_origin(text: str) -> str | None:
     plain = not (parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc)
     if parts.scheme.lower() not in ("http", "https") or not parts.hostname or not plain:
         return None
-    # What goes into a header must not end its entry.
-    return normal_origin(text) if not set(parts.netloc) & set(" ;,'\"") and parts.netloc.isascii() else None
+    # What goes into a header must neither end its entry nor stand for other hosts.
+    return normal_origin(text) if not set(parts.netloc) & set(" ;,'\"*") and parts.netloc.isascii() else None
 
 
 def both_here(origin: str, host: str) -> bool:

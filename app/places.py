@@ -59,20 +59,22 @@ class Places:
         taken = self._taken()
         return 0 if taken and self._settings.capacity is None and self._overloaded() else self.capacity - taken
 
-    def admit(self, caller: Caller, ticket: str = "") -> None:
+    def admit(self, caller: Caller, ticket: str = "", *, replaces: bool = False) -> None:
         """Whether this caller may have a place now. Nothing is taken yet.
 
         Args:
-            caller: who asks. One who returns to a conversation is let past the queue.
+            caller: who asks. One who returns to a conversation, which runs already, is let past the queue and does not
+                stand in it.
             ticket: of the queue; any other word: wants one where all places are taken; empty: does not wait.
+            replaces: it takes over the place of a call that is not known to be dead yet.
 
         Raises:
             CapacityError: all places are taken; `QueuedError` where the caller stands in the queue now.
         """
-        if self._free() > 0 if caller.returns else self.line.may_pass(ticket):
+        if replaces or (self.capacity > self._taken() if caller.returns else self.line.may_pass(ticket)):
             return
         self.refused += 1
-        if ticket:
+        if ticket and not caller.returns:
             raise self.line.stand(ticket)
         raise CapacityError("All lines are busy. Try again in a little while.")
 

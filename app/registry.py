@@ -10,21 +10,14 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from app.agreements import Agreements
 from app.allowance import SecretUse
-from app.call import (
-    BROKEN,
-    CONVERSATION_ENDED,
-    HUNG_UP,
-    Call,
-    CallEnd,
-    Line,
-    Link,
-)
+from app.call import BROKEN, CONVERSATION_ENDED, HUNG_UP, Call, CallEnd, Codec, Line, Link
 from app.call_codec import conversation_codec, echo_codec, teller
 from app.call_request import CallRequest
 from app.call_time import IDLE, SHUTDOWN, TIME_LIMIT, CallLimits
-from app.dialling import Dial, abandon, over_webrtc
-from app.engines import EngineRoom
+from app.dialling import Dial, abandon, over_webrtc, require_network, starting
+from app.engines import EngineRoom, PartState
 from app.left_behind import LeftBehind
 from app.measurements import Measurements
 from app.observability import CALL_ID
@@ -37,7 +30,6 @@ from app.tracing import CallTrace, TraceExporter
 from kame_core.clock import Clock
 from kame_core.errors import KameError, UnavailableError
 from kame_core.events import Event
-from kame_core.options import ConversationOptions
 
 if TYPE_CHECKING:  # aiortc is imported on a worker, behind the first page
     from kame_core.conversation import Conversation
@@ -48,7 +40,9 @@ log = logging.getLogger(__name__)
 NEVER_CONNECTED = "connect_timeout"
 """The peer's own word."""
 FINAL_REASONS = frozenset({HUNG_UP, CONVERSATION_ENDED, TIME_LIMIT, IDLE, SHUTDOWN, BROKEN, NEVER_CONNECTED})
-"""Ends that take the conversation with them. After any other the transport broke, and the client may come back."""
+"""Ends that take the conversation with them. After any other the transport broke, and the client may come back; also
+from a call that was to take the conversation up again and never connected.
+"""
 SHUTDOWN_DEADLINE_S = 4.0
 
 
@@ -69,6 +63,8 @@ class _Taken:
     give_back: Callable[[], None]
     """The share of its caller."""
     trace: CallTrace | None
+    returns: bool
+    """It goes on with a conversation."""
 
 
 class CallRegistry:
@@ -102,6 +98,7 @@ class CallRegistry:
         self._calls: dict[str, Call] = {}
         self._opening = 0
         self._left = LeftBehind(clock)
+        self._agreements = Agreements(clock)
         self._conversations: ConversationRegistry | None = None
         self._over = asyncio.Event()
         self._idle = asyncio.Event()
@@ -165,15 +162,15 @@ class CallRegistry:
             UnavailableError: engines are loading or failed, or the server is going down.
         """
         try:
+            self.places.limits.request(request.caller)
+            self._admit(request, webrtc=dial is None)
             return await self._opened(request, dial or self._dial)
         except KameError as error:
             self._measurements.calls_refused.add(error.code)
             raise
 
     async def _opened(self, request: CallRequest, dial: Dial) -> OpenedCall:
-        self.places.limits.request(request.caller)
-        self._admit(request)
-        session = self.session(request.session, request.model, max_call_s=self._max_call_s(request))
+        session = self._session(request)
         if not request.echo:
             self._ready_conversations()
         give_back = self.places.take(request.caller, request.ticket)
@@ -184,7 +181,7 @@ class CallRegistry:
         try:
             kind = "echo" if request.echo else "conversation"
             trace = self._traces.call(call_id, kind) if self._traces else None
-            self._taken[call_id] = _Taken(self._clock.now(), give_back, trace)
+            self._taken[call_id] = _Taken(self._clock.now(), give_back, trace, request.resume is not None)
             with self._counted(request):
                 opened = await self._open(call_id, request, session, dial)
             self._measurements.calls_opened.add(kind)
@@ -200,12 +197,16 @@ class CallRegistry:
     def _counted(self, request: CallRequest) -> AbstractContextManager[None]:
         """Count the call for its secret; not one that goes on with a conversation, which was counted."""
         secret = request.secret
-        if secret is None or request.caller.returns:
+        if secret is None or request.resume is not None:
             return nullcontext()
         return self._secret_use.counted(secret.key_id, secret.allowance.max_calls, secret.expires_at)
 
     def _max_call_s(self, request: CallRequest) -> float:
-        return min(self._settings.max_call_s, request.allowance.max_call_s or math.inf)
+        """How long the call may last; one that goes on with a conversation has what is left of that one's time."""
+        most_s = min(self._settings.max_call_s, request.allowance.max_call_s or math.inf)
+        if request.resume is None:
+            return most_s
+        return min(most_s, self._agreements.time_left_s(self._ready_conversations().find(request.resume)))
 
     def _leave(self, call_id: str) -> _Taken | None:
         """Give back what a call took."""
@@ -226,31 +227,33 @@ class CallRegistry:
 
         return both
 
-    def _admit(self, request: CallRequest) -> None:
+    def _admit(self, request: CallRequest, *, webrtc: bool) -> None:
         if self._draining:
             raise UnavailableError(
                 "The server is going down; try again in a moment.", code="shutting_down", retryable=True
             )
-        if not self._room.transport_ready:
-            raise UnavailableError(
-                "The server is just starting; try again in a second.", code="starting", retryable=True
-            )
-        self.places.admit(request.caller, request.ticket)
+        require_network(self._room, webrtc=webrtc)
+        replaces = False
+        if request.resume is not None:
+            conversation = self._ready_conversations().find(request.resume)
+            replaces = any(call.conversation is conversation for call in self._calls.values())
+        self.places.admit(request.caller, request.ticket, replaces=replaces)
 
-    def session(
-        self,
-        asked: Mapping[str, Any],
-        model: str = "",
-        options: ConversationOptions | None = None,
-        *,
-        max_call_s: float = math.inf,
-    ) -> SessionState:
-        """The session a call gets that asks for this, on top of `options` (default: those of the settings).
+    def session(self, asked: Mapping[str, Any], model: str = "", *, max_call_s: float = math.inf) -> SessionState:
+        """The session a call gets that asks for this, on top of what the settings say.
 
         Raises:
             InvalidRequestError: it asks for what is not to be had.
         """
-        return new_session(self._settings, self._room, asked, model, options, max_call_s=max_call_s)
+        return new_session(self._settings, self._room, asked, model, max_call_s=max_call_s)
+
+    def _session(self, request: CallRequest) -> SessionState:
+        """The session of a call; of one that goes on with a conversation, what was agreed before, changed as asked."""
+        max_call_s = self._max_call_s(request)
+        if request.resume is None:
+            return self.session(request.session, request.model, max_call_s=max_call_s)
+        conversation = self._ready_conversations().find(request.resume)
+        return self._agreements.session(conversation, request.session, max_call_s)
 
     async def _open(self, call_id: str, request: CallRequest, session: SessionState, dial: Dial) -> OpenedCall:
         line, link = Line(), Link()
@@ -258,27 +261,30 @@ class CallRegistry:
         conversation: Conversation | None = None
         try:
             answer = await transport.answer(request.sdp)
+            if request.resume is not None:
+                session = self._session(request)  # as it is by now
+            max_call_s = self._max_call_s(request)
             if link.sound is not None:
                 formats_of(session.config)  # refused before the upgrade
-            if not request.echo:
-                conversation = await self._converse(session, request.allowance.max_tokens)
-                if session.resume_token is not None:  # it goes on with what was agreed before
-                    session = self.session(
-                        request.session, request.model, conversation.options, max_call_s=self._max_call_s(request)
-                    )
-                    conversation.set_options(session.options)
+            if not request.echo and request.resume is None:
+                options = replace(session.options, max_tokens=request.allowance.max_tokens)
+                conversation = await self._ready_conversations().open(options)
             if self._draining:
                 raise UnavailableError("The server is going down.", code="shutting_down", retryable=True)
+            if request.resume is not None:  # last: what fails ends the conversation
+                conversation = self._taken_up(request.resume, session)
         except BaseException:
             await asyncio.shield(abandon(transport, conversation))
             raise
         grace_s = min(request.grace_s, self._settings.max_grace_s)
+        codec: Codec | None
         if conversation is None:
             codec, greet = echo_codec(call_id, transport, line, link, session)
         else:
-            codec, greet = conversation_codec(
+            codec, greet = talk = conversation_codec(
                 call_id, transport, link, conversation, session, self._room.described, self._resume_token(grace_s)
             )
+            self._agreements.note(conversation, lambda: talk[0].session, max_call_s)
         call = Call(
             call_id,
             transport,
@@ -287,7 +293,7 @@ class CallRegistry:
             codec,
             greet,
             tell=teller(transport),
-            limits=CallLimits(self._max_call_s(request), self._settings.max_idle_s),
+            limits=CallLimits(max_call_s, self._settings.max_idle_s),
             measure=self._measure(call_id),
             grace_s=grace_s,
             log_content=self._settings.log_content,
@@ -308,24 +314,19 @@ class CallRegistry:
 
         return token_for
 
-    async def _converse(self, session: SessionState, max_tokens: int | None) -> "Conversation":
-        """The conversation of a new call: a fresh one, or the one its client lost the connection to."""
-        conversations = self._ready_conversations()
-        token = session.resume_token
-        if token is None:
-            return await conversations.open(replace(session.options, max_tokens=max_tokens))
-        conversation = conversations.resume(token)
+    def _taken_up(self, token: str, session: SessionState) -> "Conversation":
+        """The conversation its client lost the connection to, for a new call with this session."""
+        conversation = self._ready_conversations().resume(token)
         for call in [call for call in self._calls.values() if call.conversation is conversation]:
             call.hand_over()  # its transport is dead, only nobody has noticed yet
         self._left.resumed(conversation)
+        conversation.set_options(session.options)
         return conversation
 
     def _ready_conversations(self) -> "ConversationRegistry":
         self._room.require()
         if self._conversations is None:
-            raise UnavailableError(
-                "The server is just starting; try again in a second.", code="starting", retryable=True
-            )
+            raise starting()
         return self._conversations
 
     def client_ice_servers(self) -> list[dict[str, Any]]:
@@ -334,19 +335,18 @@ class CallRegistry:
 
     @property
     def websocket_only(self) -> bool:
-        """Clients need not try WebRTC: the operator knows that it does not get through."""
-        return self._settings.transport == "websocket"
+        """Clients need not try WebRTC: the operator knows that it does not get through, or there is no way for it."""
+        return self._settings.transport == "websocket" or self._room.part("ice").state is PartState.FAILED
 
     async def hang_up(self, call_id: str) -> bool:
         """End a call and its conversation, also one whose connection is gone already; False: there is none."""
         call = self._calls.get(call_id)
         if call is not None:
             await call.aclose(HUNG_UP)
-            return True
-        left = self._left.take(call_id)
+        left = self._left.take(call_id)  # also of a call that had been lost and was being released
         if left is not None:
             await left.aclose(HUNG_UP)
-        return left is not None
+        return call is not None or left is not None
 
     async def drain(self, deadline_s: float) -> None:
         """Take no more calls, tell those there are, and wait for their end, `deadline_s` at most."""
@@ -379,9 +379,12 @@ class CallRegistry:
         conversation = end.conversation
         if conversation is None:
             return
-        grace_s = call.grace_s
-        if end.reason in FINAL_REASONS or grace_s <= 0 or self._draining or self._conversations is None:
+        grace_s = min(call.grace_s, self._agreements.time_left_s(conversation))
+        tried_in_vain = end.reason == NEVER_CONNECTED and taken is not None and taken.returns
+        final = end.reason in FINAL_REASONS and not tried_in_vain
+        if final or grace_s <= 0 or self._draining or self._conversations is None:
             await conversation.aclose(end.reason)
+            self._agreements.forget_ended()
             return
         await self._conversations.detach(conversation, grace_s)
         self._left.keep(call.id, conversation, grace_s)

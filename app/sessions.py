@@ -16,24 +16,28 @@ def new_session(
     room: EngineRoom,
     asked: Mapping[str, Any],
     model: str = "",
-    options: ConversationOptions | None = None,
     *,
     max_call_s: float = math.inf,
 ) -> SessionState:
-    """The session a call gets that asks for this, on top of `options` (default: those of the settings).
+    """The session a call gets that asks for this, on top of what the settings say.
 
     Raises:
         InvalidRequestError: it asks for what is not to be had.
     """
     defaults = SessionDefaults(
         model=model or room.model,
-        options=options or options_of(settings),
+        options=options_of(settings),
         voices=room.voices,
         languages=room.languages,
         steerable=room.engines is None or room.engines.frontend.traits.takes_turns,
     )
-    expires_at = int(time.time() + min(settings.max_call_s, max_call_s))
+    expires_at = time_in(min(settings.max_call_s, max_call_s))
     return SessionState.new(defaults, expires_at=expires_at).updated(asked)
+
+
+def time_in(seconds: float) -> int:
+    """Unix time."""
+    return int(time.time() + seconds)
 
 
 def options_of(settings: Settings) -> ConversationOptions:

@@ -43,6 +43,10 @@ def http_url(value: str) -> str:
     if not value:
         return value
     url = urlsplit(value)
+    try:
+        url.port  # noqa: B018 -- raises where it is none
+    except ValueError:
+        raise ValueError("its port is wrong") from None
     if url.scheme not in ("http", "https") or not url.hostname:
         raise ValueError("it is no http:// or https:// address")
     return value.rstrip("/")

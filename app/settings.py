@@ -8,12 +8,12 @@ import ipaddress
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 
 from app.engine_settings import EngineSettings
 from app.machine import default_capacity, usable_cores
+from app.origins import web_origin
 from app.setting_fields import PREFIX, Right, Words, http_url, lower_case, names
 from kame_core.backend.presets import MAX_KNOWLEDGE_CHARS, spoken_languages
 from kame_core.errors import InvalidRequestError
@@ -157,7 +157,7 @@ class Settings(EngineSettings):
         description="headers of each request to the collector, such as its key",
     )
     log_content: Annotated[bool, Right("true or false")] = Field(
-        False, description="log what was said; off, no conversation content leaves the server's memory"
+        False, description="log what was said; off, logs, metrics and traces hold none of it"
     )
 
     _lower_choices = field_validator("log_level", "mode", "preset", "transport", mode="before")(lower_case)
@@ -173,13 +173,13 @@ class Settings(EngineSettings):
     @field_validator("allowed_origins")
     @classmethod
     def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in value:
-            if origin == "*":
-                continue
-            url = urlsplit(origin)
-            if not url.scheme or not url.hostname or url.path.strip("/") or url.query:
-                raise ValueError(f"{origin} is no origin (scheme, host and port only)")
-        return tuple(origin.rstrip("/").lower() for origin in value)
+        origins = []
+        for entry in value:
+            origin = "*" if entry == "*" else web_origin(entry)
+            if origin is None:
+                raise ValueError(f"{entry} is no origin of a web page (scheme, host and port only)")
+            origins.append(origin)
+        return tuple(origins)
 
     @field_validator("knowledge_file")
     @classmethod

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dotenv import dotenv_values
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
@@ -72,13 +73,17 @@ def load_settings(flags: Mapping[str, Any] | None = None, *, env_file: str | Non
         return Settings(**{"_env_file": env_file, **given})
     except ValidationError as error:
         raise SettingsError(_problems(error, given)) from None
+    except UnicodeDecodeError:
+        raise SettingsError([f"{env_file}: it is no UTF-8 text; save it as UTF-8."]) from None
 
 
-def unknown_names(environment: Mapping[str, str] | None = None) -> list[str]:
-    """A line for each `KAME_` variable that is no setting, most likely misspelt."""
+def unknown_names(environment: Mapping[str, str] | None = None, *, env_file: str | None = ".env") -> list[str]:
+    """A line for each `KAME_` variable, of the environment or the file, that is no setting, most likely misspelt."""
     known = {choice for name in Settings.model_fields for choice in environment_names(name)}
+    filed = dotenv_values(env_file) if env_file is not None else {}
+    given = {name.upper() for name in (*(os.environ if environment is None else environment), *filed)}
     lines = []
-    for variable in sorted(os.environ if environment is None else environment):
+    for variable in sorted(given):
         if variable.startswith(PREFIX) and variable not in known:
             near = difflib.get_close_matches(variable, known, n=1)
             lines.append(f"{variable}: there is no such setting" + (f"; is {near[0]} meant?" if near else "."))

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from kame_core.errors import KameError, TextToSpeechError, UnavailableError
+from kame_core.languages import primary_code
 
 if TYPE_CHECKING:  # these bring in openai, torch
     from app.engines import EngineRoom
@@ -46,6 +47,11 @@ async def load_voice(room: "EngineRoom") -> "TextToSpeech":
 def texts_at_once(settings: "Settings", tts: "TextToSpeech") -> int:
     """How many texts a voice is given at a time: one that waits for a network more than one that computes here."""
     return min(_MOST_REQUESTS, max(4, 2 * settings.calls_at_once)) if tts.name == "openai" else 2
+
+
+def needs_whisper(settings: "Settings") -> bool:
+    """Nothing embedded stands in for a Whisper model: it is asked for, or hears a language that only it can."""
+    return settings.stt == "faster-whisper" or (settings.stt == "auto" and primary_code(settings.language) != "en")
 
 
 async def load_transcription(room: "EngineRoom") -> "SpeechToText":

@@ -14,10 +14,12 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import Any
+from urllib.parse import unquote
 
 from kame_core.clock import Clock
-from kame_core.events import Event, ResponseEnded, ResponseStarted, SpeechStopped, Trouble, TurnTiming
+from kame_core.events import Event, ResponseEnded, ResponseStarted, Trouble, TurnTiming, VoiceStarted
 from kame_core.latency import STAMPS
 from kame_core.workers import ThreadWorkers
 
@@ -70,6 +72,13 @@ class Span:
         return span
 
 
+@dataclass(slots=True)
+class _Turn:
+    began_s: float
+    voice_s: float | None = None
+    """Its first sound."""
+
+
 class CallTrace:
     """The trace of one call: a span for the call, one for each turn of the agent inside it."""
 
@@ -80,8 +89,7 @@ class CallTrace:
         self._trace_id = secrets.token_hex(16)
         self._span_id = secrets.token_hex(8)
         self._began_s = now()
-        self._speech_end_s = 0.0
-        self._turns: OrderedDict[str, float] = OrderedDict()
+        self._turns: OrderedDict[str, _Turn] = OrderedDict()
         self._ended: tuple[ResponseEnded, float] | None = None
         """A turn that is over, and when; its time line, if it has one, is told next."""
         self._moments: list[tuple[str, float]] = []
@@ -89,13 +97,13 @@ class CallTrace:
     def note(self, event: Event) -> None:
         """A fact of the conversation, just told."""
         match event:
-            case SpeechStopped():
-                self._speech_end_s = self._now() - (event.at_ms - event.speech_end_ms) / 1000
             case ResponseStarted():
                 self._turn(None)
-                self._turns[event.response_id] = self._speech_end_s or self._now()
+                self._turns[event.response_id] = _Turn(self._now())
                 if len(self._turns) > _MOST_OPEN_TURNS:
                     self._turns.popitem(last=False)
+            case VoiceStarted() if event.response_id in self._turns:
+                self._turns[event.response_id].voice_s = self._now()
             case ResponseEnded():
                 self._turn(None)
                 self._ended = event, self._now()
@@ -105,13 +113,16 @@ class CallTrace:
                 self._moments.append((f"trouble {event.error.code}", self._now()))
 
     def _turn(self, timing: TurnTiming | None) -> None:
-        """Close the turn that is over, if there is one."""
+        """Close the turn that is over, if there is one. It began where its time line does: with the end of speech."""
         if self._ended is None:
             return
         (event, end_s), self._ended = self._ended, None
-        begin_s = self._turns.pop(event.response_id, end_s)
+        turn = self._turns.pop(event.response_id, _Turn(end_s))
+        begin_s = turn.began_s
         if timing is not None and timing.response_id != event.response_id:
             timing = None
+        if timing is not None and timing.first_audio_ms is not None and turn.voice_s is not None:
+            begin_s = turn.voice_s - timing.first_audio_ms / 1000
         stamps = {} if timing is None else {name: getattr(timing, f"{name}_ms") for name in STAMPS}
         known = {name: value_ms for name, value_ms in stamps.items() if value_ms is not None}
         self._emit(
@@ -189,10 +200,10 @@ class TraceExporter:
             return
         try:
             await self._worker.run(self._post, json.dumps(self._body(spans)).encode())
-        except OSError as error:
+        except (OSError, HTTPException, ValueError) as error:
             self.dropped += len(spans)
             if not self._failing:
-                log.warning("traces cannot be sent to the collector: %s", error)
+                log.warning("traces cannot be sent to the collector: %s", _why(error))
             self._failing = True
         else:
             self.sent += len(spans)
@@ -220,9 +231,17 @@ class TraceExporter:
 
 
 def parse_headers(text: str) -> dict[str, str]:
-    """Headers as in `OTEL_EXPORTER_OTLP_HEADERS`: `name=value`, separated by commas."""
+    """Headers as in `OTEL_EXPORTER_OTLP_HEADERS`: `name=value`, URL-encoded, separated by commas."""
     pairs = (entry.partition("=") for entry in text.split(",") if "=" in entry)
-    return {name.strip(): value.strip() for name, _, value in pairs}
+    return {unquote(name.strip()): unquote(value.strip()) for name, _, value in pairs}
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, HTTPException):
+        return "it does not speak HTTP/1.1; name its port for OTLP over HTTP, mostly 4318"
+    if isinstance(error, ValueError):  # its text holds the header, and that a key
+        return "a header cannot be sent; look at OTEL_EXPORTER_OTLP_HEADERS"
+    return str(error)
 
 
 def _attributes(values: Attributes) -> list[dict[str, Any]]:

@@ -81,13 +81,24 @@ class Hearing:
         self._wanted_samples = WINDOW_SAMPLES * SAMPLE_RATE_HZ // EAR_RATE_HZ
         """With so many, at 24 kHz, the next window is complete; before that there is nothing to find out."""
         self._arrived_s = 0.0
+        self._filled_samples = 0
+        """Silence put in by the clock since sound arrived last."""
         self._recent = _RecentSound(round(_RECENT_S * recognizer.sample_rate_hz))
         self._pushed_until = 0
         self._total_samples = 0
         self.dropped_samples = 0
 
     def push(self, samples: Samples) -> None:
-        """Sound as it arrives, float32 [n] mono 24 kHz. Bounded at 2 s: the oldest is dropped and counted."""
+        """Sound as it arrives, float32 [n] mono 24 kHz. Bounded at 2 s: the oldest is dropped and counted.
+
+        What was lost before it comes with it as silence, of which the clock may have put in some already: that is not
+        heard twice, as a pause that nobody made.
+        """
+        filled = samples[: self._filled_samples]
+        self._filled_samples = 0
+        self._append(samples[_leading_zeros(filled) :] if filled.size else samples)
+
+    def _append(self, samples: Samples) -> None:
         self._arrived_s = self._clock.now()
         self._waiting.append(samples)
         self._waiting_samples += samples.size
@@ -111,7 +122,9 @@ class Hearing:
             await self._clock.sleep_until(self._arrived_s + _NOTHING_ARRIVED_S)
             now_s = self._clock.now()
             if now_s >= self._arrived_s + _NOTHING_ARRIVED_S:
-                self.push(silence(round(min(now_s - self._arrived_s, 1.0) * SAMPLE_RATE_HZ)))
+                missing = silence(round(min(now_s - self._arrived_s, 1.0) * SAMPLE_RATE_HZ))
+                self._filled_samples += missing.size
+                self._append(missing)
 
     async def _listen(self) -> None:
         while True:
@@ -154,6 +167,11 @@ class Hearing:
         if sound.size:
             self._recognizer.push(sound)
             self._pushed_until = end
+
+
+def _leading_zeros(samples: Samples) -> int:
+    sound = np.flatnonzero(samples)
+    return int(sound[0]) if sound.size else samples.size
 
 
 class _RecentSound:

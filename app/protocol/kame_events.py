@@ -26,7 +26,7 @@ class EnginePart(BaseModel):
 
 
 class EngineEvent(KameEvent):
-    """What answers; sent after `session.created` and again when it changes."""
+    """What answers; sent after `session.created`."""
 
     type: Literal["kame.engine"] = "kame.engine"
     frontend: EnginePart

@@ -88,7 +88,7 @@ class RealtimeCodec:
             resume: token for a later call, put into `session.kame.resume`.
             engine: what answers.
         """
-        session = self._session.render(resume=resume, in_force=self._conversation.options)
+        session = self._rendered(resume)
         session["kame"] |= {
             "call_id": self._call_id,
             "conversation_id": self._conversation.id,
@@ -96,11 +96,7 @@ class RealtimeCodec:
         }
         self._emit(Outgoing({"type": "session.created", "session": session}))
         if engine is not None:
-            self.engine_changed(engine)
-
-    def engine_changed(self, engine: EngineEvent) -> None:
-        """Tell what answers now."""
-        self._emit(Outgoing(engine.model_dump()))
+            self._emit(Outgoing(engine.model_dump()))
 
     @property
     def voice_open(self) -> bool:
@@ -215,8 +211,11 @@ class RealtimeCodec:
             self._voice.set_format(formats.output)
 
     def _tell_session(self) -> None:
-        session = self._session.render(in_force=self._conversation.options)
-        self._emit(Outgoing({"type": "session.updated", "session": session}))
+        self._emit(Outgoing({"type": "session.updated", "session": self._rendered()}))
+
+    def _rendered(self, resume: str | None = None) -> dict[str, Any]:
+        in_messages = self._sound is not None
+        return self._session.render(resume=resume, in_force=self._conversation.options, in_messages=in_messages)
 
     def _create_item(self, event: client.ItemCreate) -> None:
         is_output = event.item.type == "function_call_output"

@@ -142,7 +142,8 @@ def transcription_completed(item_id: str, transcript: str, seconds: float) -> Js
 def transcription_failed(item_id: str, error: KameError) -> Json:
     """`conversation.item.input_audio_transcription.failed`."""
     kind = error_type(http_status(error))
-    details = {"type": kind, "code": error.code, "message": error.user_message, "param": None}
+    # No `param`: OpenAI's JavaScript client takes a string or nothing, but not null.
+    details = {"type": kind, "code": error.code, "message": error.user_message}
     return {"type": f"{_TRANSCRIPTION}.failed", "item_id": item_id, "content_index": 0, "error": details}
 
 

@@ -72,6 +72,8 @@ NOT_HONOURED: Mapping[str, Callable[[Any], bool]] = {
     "audio.output.speed": lambda value: value not in (None, 1),
 }
 """Known fields without effect here, each with what tells that a client really wants something of it."""
+_OF_MESSAGES = frozenset({"audio.input.format", "audio.output.format"})
+"""Of these: in force where sound goes in messages, as over a WebSocket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,11 @@ class SessionState:
         """A session nobody has asked anything of."""
         config = _default_config(defaults)
         checked = validate(SessionConfig, config, "session.")
-        return cls(defaults, f"sess_{secrets.token_urlsafe(16)}", expires_at, config, checked)
+        return cls(defaults, _new_id(), expires_at, config, checked)
+
+    def again(self, *, expires_at: int) -> "SessionState":
+        """The same in another call of the same conversation."""
+        return replace(self, id=_new_id(), expires_at=expires_at)
 
     def updated(self, patch: Mapping[str, Any]) -> "SessionState":
         """The session after a `session.update`: fields that are present change, all others stay.
@@ -171,28 +177,22 @@ class SessionState:
         return self.checked.audio.input.transcription is not None
 
     @property
-    def transport(self) -> Literal["conversation", "echo"]:
-        """What the call is to be connected with when it is opened."""
-        return self.checked.kame.transport or "conversation"
-
-    @property
-    def resume_token(self) -> str | None:
-        """Token of the conversation the call is to go on with when it is opened."""
-        return self.checked.kame.resume
-
-    @property
     def max_output_tokens(self) -> int | Literal["inf"]:
         """As the client wrote it."""
         limit: int | Literal["inf"] = self.config["max_output_tokens"]
         return limit
 
-    def not_honoured(self, in_force: ConversationOptions | None = None) -> list[str]:
+    def not_honoured(self, in_force: ConversationOptions | None = None, *, in_messages: bool = False) -> list[str]:
         """Paths of fields that the client set and that have no effect.
 
         Args:
             in_force: the conversation's options, which may hold on to what it was opened with.
+            in_messages: sound goes in messages, not over a track.
         """
-        paths = [path for path, wanted in NOT_HONOURED.items() if wanted(_at(self.config, path))]
+        honoured = _OF_MESSAGES if in_messages else frozenset()
+        paths = [
+            path for path, wanted in NOT_HONOURED.items() if path not in honoured and wanted(_at(self.config, path))
+        ]
         offered = {"", DEFAULT_VOICE, self.defaults.options.voice, *self.defaults.voices}
         kept = in_force is not None and in_force.voice != self.options.voice
         if kept or self.checked.audio.output.voice not in offered:
@@ -206,16 +206,23 @@ class SessionState:
         known = SessionConfig.model_fields
         return sorted(paths + [name for name in self.config if name not in known])
 
-    def render(self, *, resume: str | None = None, in_force: ConversationOptions | None = None) -> Json:
+    def render(
+        self,
+        *,
+        resume: str | None = None,
+        in_force: ConversationOptions | None = None,
+        in_messages: bool = False,
+    ) -> Json:
         """The session as clients see it, in the shape of `session.created` and `session.updated`.
 
         Args:
             resume: token with which a later call may go on with this conversation; put into `kame`.
             in_force: the conversation's options.
+            in_messages: sound goes in messages, not over a track.
         """
         session: Json = json.loads(json.dumps(self.config))  # a copy, several times faster than copy.deepcopy
         kame = {key: value for key, value in session["kame"].items() if key not in ("resume", "transport")}
-        kame["not_honoured"] = self.not_honoured(in_force)
+        kame["not_honoured"] = self.not_honoured(in_force, in_messages=in_messages)
         if resume is not None:
             kame["resume"] = resume
         session |= {"object": "realtime.session", "id": self.id, "kame": kame}
@@ -245,6 +252,10 @@ class SessionState:
                 param=param,
                 code="unsupported_language",
             )
+
+
+def _new_id() -> str:
+    return f"sess_{secrets.token_urlsafe(16)}"
 
 
 def _default_config(defaults: SessionDefaults) -> Json:

@@ -32,9 +32,9 @@ def _preset(value: Any) -> Any:
 
 
 def _mode(value: Any) -> Any:
-    if isinstance(value, str) and value not in list(Mode):
+    if value not in list(Mode):
         raise ValueError(f"supported are {', '.join(repr(str(mode)) for mode in Mode)}")
-    return Mode(value) if isinstance(value, str) else value
+    return Mode(value)
 
 
 Language = Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$", max_length=35)]

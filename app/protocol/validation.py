@@ -1,6 +1,7 @@
 """Strict reading of JSON from clients: bounded, and with errors that name the parameter."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, NoReturn, TypeVar
 
@@ -33,14 +34,14 @@ def parse_object(raw: str | bytes, *, what: str = "The message", max_size: int =
         max_size: longest accepted, in characters (bytes for bytes).
 
     Raises:
-        InvalidRequestError: `request_too_large`, `invalid_json` (also NaN, unpaired surrogates, too deep nesting) or
-            `invalid_type` (JSON, but no object).
+        InvalidRequestError: `request_too_large`, `invalid_json` (also NaN, numbers beyond all measure, unpaired
+            surrogates, too deep nesting) or `invalid_type` (JSON, but no object).
     """
     if len(raw) > max_size:
         raise InvalidRequestError(f"{what} is larger than {max_size} bytes.", code="request_too_large")
     try:
         text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
-        value = json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
         raise InvalidRequestError(f"{what} is not valid JSON{where}.", code="invalid_json") from None
@@ -76,6 +77,13 @@ def shown(text: str) -> str:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):  # `1e999`; as JSON it could not be said back
+        raise ValueError(f"{text} is too large")
+    return value
 
 
 def _check_tree(root: dict[str, Any], what: str) -> None:

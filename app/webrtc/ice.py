@@ -264,8 +264,9 @@ def is_usable_candidate(value: str) -> bool:
     parts = value.split()
     if len(parts) < 8 or parts[6] != "typ":
         raise InvalidRequestError("A candidate line is malformed.", code="invalid_candidate")
+    related = [value for name, value in zip(parts[8::2], parts[9::2], strict=False) if name == "rport"]
     try:
-        component, _, port = int(parts[1]), int(parts[3]), int(parts[5])
+        component, _, port, *_ = (int(number) for number in (parts[1], parts[3], parts[5], *related))
     except ValueError:
         raise InvalidRequestError("A candidate line is malformed.", code="invalid_candidate") from None
     try:

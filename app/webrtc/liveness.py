@@ -56,8 +56,12 @@ class SilenceWatch:
             self._last_s = min(self._clock.now(), self._last_s + late_s)
 
 
-def watch_transport(transport: RTCDtlsTransport, clock: Clock, note: Callable[[], None]) -> bool:
-    """Call `note` for everything authentic that arrives on a transport, and check consent each second.
+def watch_transport(
+    transport: RTCDtlsTransport, clock: Clock, note: Callable[[], None], lost: Callable[[], None]
+) -> bool:
+    """Call `note` for everything authentic that arrives on a transport, and check consent each second. Call `lost` when
+    the socket in use is lost, such as that to a relay; aiortc then says no more than that the connection is closed, as
+    it does of a client that hangs up.
 
     Also bounds the gathering of candidates. To be called before gathering begins. Returns False, with a warning in the
     log, where the libraries are not those known; the transport then tells of a vanished client late, in its own way.
@@ -66,6 +70,7 @@ def watch_transport(transport: RTCDtlsTransport, clock: Clock, note: Callable[[]
     known = isinstance(connection, Connection) and _has(
         connection,
         ("check_incoming", ("message", "addr", "protocol")),
+        ("protocol_lost", ("protocol",)),
         ("query_consent", ()),
         ("build_request", ("pair", "nominate")),
         ("get_component_candidates", ("component", "addresses", "timeout")),
@@ -80,6 +85,7 @@ def watch_transport(transport: RTCDtlsTransport, clock: Clock, note: Callable[[]
     seam: Any = connection
     seam.query_consent = functools.partial(_check_consent, connection, clock, note)
     seam.get_component_candidates = functools.partial(seam.get_component_candidates, timeout=GATHERING_S)
+    seam.protocol_lost = functools.partial(_lose_protocol, connection, seam.protocol_lost, lost)
     _note_calls(connection, "check_incoming", note)
     _note_calls(transport, "_handle_rtp_data", note)
     _note_calls(transport, "_handle_rtcp_data", note)
@@ -102,6 +108,12 @@ def limit_chunks() -> bool:
         return False
     aiortc.rtcsctptransport.USERDATA_MAX_LENGTH = min(size, SCTP_CHUNK_BYTES)
     return True
+
+
+def _lose_protocol(connection: Any, go_on: Callable[[Any], None], lost: Callable[[], None], protocol: Any) -> None:
+    if any(pair.protocol is protocol for pair in connection._nominated.values()):
+        lost()
+    go_on(protocol)
 
 
 async def _check_consent(connection: Any, clock: Clock, note: Callable[[], None]) -> None:

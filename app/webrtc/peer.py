@@ -259,7 +259,7 @@ class Peer:
         if connection.sctp is not None:
             transports.add(connection.sctp.transport)
             watch_channel(connection.sctp, self._arrivals.note)
-        watched = [watch_transport(transport, self._clock, self._arrivals.note) for transport in transports]
+        watched = [watch_transport(one, self._clock, self._arrivals.note, self._own_end_lost) for one in transports]
         self._watched = all(watched)
 
     def _state_changed(self) -> None:
@@ -274,6 +274,9 @@ class Peer:
             self._set_ended("failed")
         elif state == "closed":
             self._set_ended("hangup")
+
+    def _own_end_lost(self) -> None:
+        self._set_ended("failed")
 
     def _set_ended(self, reason: CloseReason) -> None:
         if self._ended is not None and not self._ended.done():

@@ -14,6 +14,10 @@ from kame_core.errors import InvalidRequestError
 
 MAX_SDP_BYTES = 64 * 1024
 MAX_SECTIONS = 16
+MAX_LINES = 2_000
+"""Browsers' offers have some hundreds."""
+MAX_SOURCE_LINES = 256
+"""`a=ssrc:...`; aiortc looks through all those before for each."""
 MAX_MESSAGE_BYTES = 64 * 1024
 
 
@@ -42,8 +46,14 @@ def read_offer(text: str) -> Offer:
         raise InvalidRequestError(f"The offer is larger than {MAX_SDP_BYTES} bytes.", code="sdp_too_large")
     if not text.lstrip().startswith("v=0"):
         raise _invalid("The offer is no SDP: it must begin with v=0.")
-    if sum(line.startswith("m=") for line in text.splitlines()) > MAX_SECTIONS:
-        raise _invalid(f"The offer has more than {MAX_SECTIONS} media sections.")
+    lines = text.splitlines()
+    for most, of, what in (
+        (MAX_LINES, "", "lines"),
+        (MAX_SECTIONS, "m=", "media sections"),
+        (MAX_SOURCE_LINES, "a=ssrc:", "lines of sources"),
+    ):
+        if sum(line.startswith(of) for line in lines) > most:
+            raise _invalid(f"The offer has more than {most} {what}.")
     sdp, candidates = _with_usable_candidates(text.strip())
     try:
         description = SessionDescription.parse(sdp)

@@ -49,7 +49,7 @@ class EchoCodec:
 
     def opened(self) -> None:
         """Messages can be exchanged: greet the client."""
-        session = self._session.render()
+        session = self._session.render(in_messages=True)
         session["kame"] |= {"call_id": self._call_id}
         self._emit({"type": "session.created", "session": session})
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from aiohttp import hdrs, web
 
 from app.admission import Access, AccessPolicy, key_of_subprotocols
+from app.allowance import NO_LIMITS, Allowance
 from app.call import Line, Link, Transport
 from app.calls import CALLS_PATH, call_request, own_host, page_origin
 from app.protocol.errors import ParameterError, error_event, error_type, http_status
@@ -38,10 +39,11 @@ class RealtimeSocket:
     shows its page nothing of an HTTP answer; others with an HTTP status.
     """
 
-    def __init__(self, calls: CallRegistry, policy: AccessPolicy, clock: Clock) -> None:
+    def __init__(self, calls: CallRegistry, policy: AccessPolicy, clock: Clock, public: Allowance = NO_LIMITS) -> None:
         self._calls = calls
         self._policy = policy
         self._clock = clock
+        self._public = public
 
     def routes(self) -> list[web.RouteDef]:
         """The path."""
@@ -86,7 +88,7 @@ class RealtimeSocket:
             connection = SocketTransport(line, link, self._clock)
             return connection
 
-        opened = await self._calls.open(call_request(request, access, access.session), dial)
+        opened = await self._calls.open(call_request(request, access, self._public), dial)
         response.headers[hdrs.LOCATION] = f"{CALLS_PATH}/{opened.call.id}"
         if connection is not None:
             await connection.run(request, response)

@@ -5,7 +5,7 @@ import json
 import logging
 import secrets
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -95,7 +95,9 @@ class SocketTransport:
         self._running = True
         try:
             await response.prepare(request)
-            _keep_buffers_small(request)
+            if request.transport is not None:
+                _keep_buffers_small(request.transport)
+                _note_arrivals(request.transport, self._arrivals.note)
             self._arrivals.note()
             self._link.connected()
             self._link.channel_opened()
@@ -135,7 +137,6 @@ class SocketTransport:
         count = 0
         while True:
             message = await response.receive()
-            self._arrivals.note()
             if not await self._take(response, message):
                 return
             count += 1
@@ -186,21 +187,52 @@ class SocketTransport:
         writer.cancel()
 
     async def _close(self, request: web.Request, response: web.WebSocketResponse) -> None:
+        transport = request.transport
         if not response.prepared:
             return
-        if self._reason == "peer_gone" and request.transport is not None:
-            request.transport.abort()  # nobody is there to answer a close frame
+        if self._reason == "peer_gone" and transport is not None:
+            transport.abort()  # nobody is there to answer a close frame
         code = WSCloseCode.INTERNAL_ERROR if self._reason == "failed" else WSCloseCode.OK
         code = WSCloseCode.POLICY_VIOLATION if self._reason == "too_slow" else code
         with suppress(ConnectionError, TimeoutError):
             async with asyncio.timeout(CLOSE_DEADLINE_S):
                 await response.close(code=code, drain=self._reason == "local_close")
+        if transport is not None and transport.get_write_buffer_size():
+            transport.abort()  # a client that does not read would hold it open for ever
 
 
-def _keep_buffers_small(request: web.Request) -> None:
-    if not isinstance(request.transport, asyncio.WriteTransport):
-        return
-    request.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-    tcp = request.transport.get_extra_info("socket")
+class _Noted(asyncio.Protocol):
+    """A connection's own protocol. Every arrival is noted: a long message takes its time."""
+
+    def __init__(self, protocol: asyncio.Protocol, note: Callable[[], None]) -> None:
+        self._protocol = protocol
+        self._note = note
+
+    def data_received(self, data: bytes) -> None:
+        self._note()
+        self._protocol.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        return self._protocol.eof_received()
+
+    def pause_writing(self) -> None:
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._protocol.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._protocol.connection_lost(exc)
+
+
+def _note_arrivals(transport: asyncio.Transport, note: Callable[[], None]) -> None:
+    protocol = transport.get_protocol()
+    if isinstance(protocol, asyncio.Protocol):
+        transport.set_protocol(_Noted(protocol, note))
+
+
+def _keep_buffers_small(transport: asyncio.Transport) -> None:
+    transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+    tcp = transport.get_extra_info("socket")
     with suppress(AttributeError, OSError):  # another system, or no TCP
         tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, WRITE_BUFFER_BYTES)

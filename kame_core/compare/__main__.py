@@ -32,6 +32,7 @@ from kame_core.options import Mode
 from kame_core.stt.base import SpeechToText
 from kame_core.tts.espeak import EspeakTextToSpeech
 from kame_core.vad import SileroModel
+from kame_core.wording import EnglishWording
 from kame_core.workers import ThreadWorkers
 
 _DEFAULT_KEY_VARIABLE = "OPENAI_API_KEY"
@@ -169,7 +170,7 @@ async def moshi_host(weights: str, device: str) -> FrontendHost:
     except ImportError as error:
         raise UnavailableError(
             f"The moshi front end needs packages that are not here ({error.name}). "
-            "Install them: .venv/bin/pip install -r requirements-gpu.txt"
+            "Run make run-gpu once (Ctrl-C when it serves)."
         ) from error
     loaded = await load_moshi(MoshiOptions(weights, device, slots=1), lambda _: None, _FETCH_DEADLINE_S)
     if not loaded.in_real_time:
@@ -187,13 +188,15 @@ async def open_engines(
         frontend: takes turns itself, so that a reflex stands beside it for `cascaded`; None: the reflex alone.
     """
     reflex = await reflex_host(EspeakTextToSpeech(), 1)
+    hearing = ThreadWorkers("hearing")
     engines = Engines(
         frontend=frontend or reflex,
         stt=stt,
         vad=SileroModel(),
         chat=chat,
         clock=RealClock(),
-        hearing=ThreadWorkers("hearing"),
+        hearing=hearing,
+        ending=await hearing.run(EnglishWording),
         cascade=None if frontend is None else reflex,
     )
     try:

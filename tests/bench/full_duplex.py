@@ -51,7 +51,7 @@ other systems can only be compared with care.
 | task | measure | all | looked at | held out | goal |
 |---|---|---|---|---|---|
 {rows}
-
+{missed}
 *Held out* are the sentences because of which no rule was changed; which ones these are was fixed before. Pauses are
 drawn from a log-normal distribution (median {median:.1f} s, sigma {spread}, {low} to {high} s), as pauses within turns
 are distributed in recorded conversations (Heldner and Edlund 2010). The sentence is said in one breath and cut at the
@@ -74,6 +74,18 @@ no echo cancellation at all, and its words are recognised perfectly.
 
 ![Take-over rate over the length of the pause, and cumulative latencies](full-duplex.svg)
 """
+
+
+STOPPED_GOAL_MS = 700
+
+
+def missed(results: Results) -> str:
+    """The goal that is not reached, if it is not; empty if it is."""
+    stopped_s = known(interruption.stopped_s for interruption in results.interruptions)
+    p95_ms = float(np.percentile(stopped_s, 95)) * 1000 if stopped_s else 0.0
+    if p95_ms <= STOPPED_GOAL_MS:
+        return ""
+    return f"\n*Voice stopped* misses its goal: its p95 is {p95_ms:.0f} ms, not {STOPPED_GOAL_MS} ms.\n"
 
 
 def share(values: list[bool]) -> str:
@@ -145,7 +157,7 @@ def table(results: Results) -> str:
                 f"voice stopped after, {median}",
                 results.interruptions,
                 lambda a: middle(known(i.stopped_s for i in a)),
-                "p95 ≤ 700 ms",
+                f"p95 ≤ {STOPPED_GOAL_MS} ms",
             ),
             row(
                 "interruption",
@@ -202,6 +214,7 @@ def report(results: Results, folder: Path) -> None:
         settle=SETTLE_S * 1000,
         first_token=FIRST_TOKEN_S * 1000,
         rows=table(results),
+        missed=missed(results),
         median=PAUSE_MEDIAN_S,
         spread=PAUSE_SPREAD,
         low=PAUSE_BOUNDS_S[0],

@@ -14,11 +14,13 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.support.rtc_client import RtcClient
 from tests.support.scripted_ear import ScriptedEar
 from tests.support.server import NoEngines, RunningServer, running_server
 from tests.support.ws_client import WsClient
 
 SECRETS = "/v1/realtime/client_secrets"
+CALLS = "/v1/realtime/calls"
 KEY = "a-server-key-of-some-length"
 SHOP = "https://shop.example"
 OTHER = "https://other.example"
@@ -138,6 +140,21 @@ async def test_public_pages_get_secrets_with_limits(server: RunningServer, http:
     assert (status, body["error"]["code"]) == (403, "origin_not_allowed")
     status, body = await mint(http, server, origin=OTHER)
     assert (status, body["error"]["code"]) == (403, "origin_not_allowed")
+
+
+async def test_a_call_of_a_foreign_page_without_a_secret_has_the_publics_limits(
+    server: RunningServer, http: aiohttp.ClientSession
+) -> None:
+    for origin, most_s in ((SHOP, 90), (server.base_url, 3600)):
+        async with WsClient() as client, RtcClient() as other:
+            await client.connect(server.base_url, query=ECHO, headers={"Origin": origin}, microphone=False)
+            session = (await client.event("session.created"))["session"]
+            assert most_s - 10 <= session["expires_at"] - time.time() <= most_s
+            headers = {"Origin": origin, "Content-Type": "application/sdp"}
+            async with http.post(server.url(CALLS + ECHO), data=await other.offer(), headers=headers) as answer:
+                call = server.calls.get(answer.headers["Location"].rpartition("/")[2])
+            assert call is not None
+            assert call._time._limits.max_call_s == most_s
 
 
 async def test_a_hosts_secret_is_exchanged_by_our_frame_on_its_own_pages_only(

@@ -11,6 +11,7 @@ import pytest
 from app.webrtc.ice import IceServer
 from app.webrtc.peer import Peer
 from kame_core.audio import SAMPLE_RATE_HZ, Samples, level_dbfs
+from tests.support.held_up import HeldUp
 from tests.support.peer_side import Side, click, nothing_left, settled
 from tests.support.rtc_client import RtcClient
 
@@ -26,30 +27,29 @@ async def clean() -> AsyncIterator[None]:
 # --- sound and messages ---
 
 
-async def test_sound_comes_back_and_messages_go_both_ways() -> None:
+async def test_sound_comes_back_and_messages_go_both_ways(held_up: HeldUp) -> None:
     side = Side()
     side.peer.send('{"type": "early"}')
     async with RtcClient() as client:
-        begin = time.monotonic()
         await client.connect(side.peer.answer)
-        assert time.monotonic() - begin < 5.0
         await client.event("early")
         assert side.peer.connected
         assert side.peer.has_channel
         assert side.opened == 1
         client.say(np.concatenate([click() for _ in range(3)]))
         await client.mouth.finished()
-        assert await settled(lambda: len(client.ear.onsets()) == 3)
+        assert await settled(lambda: len(client.ear.onsets()) == 3, 10.0)
         client.channel.send("hello")  # type: ignore[union-attr]
         assert await settled(lambda: side.messages == ["hello"])
         stats = side.peer.stats
         assert stats.packets_lost == stats.packets_undecodable == stats.audio_errors == 0
-        assert stats.packets_sent > 140
+        assert stats.packets_sent > 100  # of 150; those that come due while the machine holds it up are left out
         assert "useinbandfec=1" in client.answer_sdp
         assert "a=sendrecv" in client.answer_sdp
         assert "PCMU" not in client.answer_sdp
         first, second = client.ear.onsets()[:2]
-        assert second - first == pytest.approx(SAMPLE_RATE_HZ, abs=0.15 * SAMPLE_RATE_HZ)  # the time line is true
+        off_ms = 1000 * abs(second - first - SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+        assert off_ms < 150 + 2 * held_up.worst_ms, held_up.worst_ms  # the time line is true
     await side.wait_ended(1.0)
     assert side.reasons == ["hangup"]
     await side.peer.aclose()
@@ -94,11 +94,10 @@ async def test_lost_packets_leave_no_delay() -> None:
         await client.connect(side.peer.answer)
         client.say(np.concatenate([click(0.9) for _ in range(5)]))
         await client.mouth.finished()
-        await asyncio.sleep(0.3)
+        assert await settled(lambda: len(client.ear.onsets()) == 5, 5.0)
         assert client.lost_packets == 6
         assert side.peer.stats.packets_lost == 6
         assert side.peer.stats.recovered_ms == pytest.approx(120.0)
-        assert len(client.ear.onsets()) == 5
         received = sum(piece.size for piece in side.heard) / SAMPLE_RATE_HZ
         sent = client.outgoing._timestamp / RTP_RATE_HZ  # not the packets' number: a late sender leaves some out
         assert received == pytest.approx(sent, abs=0.1)
@@ -143,8 +142,8 @@ async def test_a_flooded_default_executor_does_not_touch_the_sound() -> None:
         loop = asyncio.get_running_loop()
         jobs = [loop.run_in_executor(None, time.sleep, 0.3) for _ in range(20)]
         before = client.incoming.packets
-        await asyncio.sleep(0.5)
-        assert client.incoming.packets - before >= 15
+        assert await settled(lambda: client.incoming.packets - before >= 15, 30.0)
+        assert not all(job.done() for job in jobs)
         await asyncio.gather(*jobs)
     await side.peer.aclose()
     await loop.shutdown_default_executor()
@@ -153,17 +152,29 @@ async def test_a_flooded_default_executor_does_not_touch_the_sound() -> None:
 # --- ends ---
 
 
-async def test_a_vanished_client_is_noticed_within_six_seconds() -> None:
+async def test_a_vanished_client_is_noticed_within_six_seconds(held_up: HeldUp) -> None:
     side = Side()
     async with RtcClient() as client:
         await client.connect(side.peer.answer)
         await asyncio.sleep(0.5)
         died_s = time.monotonic()
         client.die()
-        await side.wait_ended(7.0)
+        await side.wait_ended(20.0)
         assert side.reasons == ["peer_gone"]
-        assert 4.5 < side.ended_s - died_s < 6.0
+        assert 4.5 < side.ended_s - died_s < 6.0 + 2 * held_up.worst_ms / 1000, held_up.worst_ms
     await side.peer.aclose()
+
+
+async def test_a_relay_that_is_lost_here_is_no_hang_up_of_the_client() -> None:
+    side = Side()
+    async with RtcClient() as client:
+        await client.connect(side.peer.answer)
+        assert side.peer._connection is not None
+        ice: Any = side.peer._connection.getTransceivers()[0].receiver.transport.transport._connection
+        [pair] = ice._nominated.values()
+        pair.protocol.connection_lost(ConnectionResetError("what the relay's connection passes on"))
+        await side.wait_ended(2)
+        assert side.reasons == ["failed"]
 
 
 async def test_a_client_that_sends_no_sound_at_all_stays() -> None:
@@ -202,7 +213,7 @@ async def test_answers_to_consent_checks_alone_keep_a_client() -> None:
     await side.peer.aclose()
 
 
-async def test_a_connection_that_never_comes_up_ends_at_its_deadline() -> None:
+async def test_a_connection_that_never_comes_up_ends_at_its_deadline(held_up: HeldUp) -> None:
     side = Side(connect_deadline_s=1.0)
     async with RtcClient() as client:
         offer = await client.offer()
@@ -210,21 +221,21 @@ async def test_a_connection_that_never_comes_up_ends_at_its_deadline() -> None:
         lines.append("a=candidate:1 1 udp 2130706431 192.0.2.250 40000 typ host")
         begin = time.monotonic()
         await side.peer.answer("\r\n".join(lines) + "\r\n")  # its answer is thrown away
-        await side.wait_ended(3.0)
+        await side.wait_ended(10.0)
         assert side.reasons == ["connect_timeout"]
-        assert 0.9 < side.ended_s - begin < 2.0
+        assert 0.9 < side.ended_s - begin < 2.0 + 2 * held_up.worst_ms / 1000, held_up.worst_ms
     await side.peer.aclose()
 
 
-async def test_aclose_ends_a_live_call_for_both_sides() -> None:
+async def test_aclose_ends_a_live_call_for_both_sides(held_up: HeldUp) -> None:
     side = Side()
     async with RtcClient() as client:
         await client.connect(side.peer.answer)
         begin = time.monotonic()
         await asyncio.gather(side.peer.aclose(), side.peer.aclose())
-        assert time.monotonic() - begin < 2.0
+        assert time.monotonic() - begin < 2.0 + 2 * held_up.worst_ms / 1000, held_up.worst_ms
         assert side.reasons == ["local_close"]
-        async with asyncio.timeout(2.0):
+        async with asyncio.timeout(10.0):
             await client.closed.wait()
         side.peer.send("too late")
         await side.peer.add_candidate("a=candidate:1 1 udp 1 192.0.2.250 40000 typ host")

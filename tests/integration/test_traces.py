@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from app.tracing import MOST_WAITING, TraceExporter, parse_headers
+from app.tracing import MOST_WAITING, CallTrace, Span, TraceExporter, parse_headers
 from kame_core.clock import RealClock
+from kame_core.events import Event, ResponseEnded, ResponseStarted, TurnTiming, VoiceStarted
+from kame_core.latency import STAMPS
 from tests.support.loopback import serving
 from tests.support.rtc_client import RtcClient
 from tests.support.scripted_ear import ScriptedEar
@@ -88,5 +90,53 @@ async def test_a_collector_that_is_away_costs_traces_and_nothing_else() -> None:
     await asyncio.wait_for(exporter.aclose(), 5)
 
 
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Basic a\nb"}, {"x": "→"}])
+async def test_a_collector_that_cannot_be_spoken_to_is_told_of_and_no_trouble(
+    headers: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def greet_as_grpc(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}]}]}]}")
+        writer.write(b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00\x40\x00")  # HTTP/2: SETTINGS
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(greet_as_grpc, "127.0.0.1", 0) as collector:
+        port = collector.sockets[0].getsockname()[1]
+        exporter = TraceExporter(f"http://127.0.0.1:{port}", headers, "1", RealClock())
+        exporter.call("rtc_1", "echo").end("hangup")
+        await exporter.send()
+        exporter.call("rtc_2", "echo").end("hangup")
+        await asyncio.wait_for(exporter.aclose(), 5)
+    assert (exporter.sent, exporter.dropped) == (0, 2)
+    assert ("a header" if headers else "4318") in caplog.text
+    assert "Basic" not in caplog.text
+
+
+def test_a_turn_begins_with_the_end_of_the_speech_that_it_answers() -> None:
+    spans: list[Span] = []
+    now_s = [0.0]
+    trace = CallTrace(spans.append, {}, lambda: now_s[0])
+
+    def at(at_s: float, event: Event) -> None:
+        now_s[0] = at_s
+        trace.note(event)
+
+    def turn(response_id: str, begin_s: float, voice_s: float, first_audio_ms: int | None) -> None:
+        at(begin_s, ResponseStarted(0, response_id, f"item_{response_id}", None))
+        at(voice_s, VoiceStarted(0, response_id))
+        at(voice_s + 2, ResponseEnded(0, response_id, "item", "completed", "", "", "", 0, 0))
+        if first_audio_ms is not None:
+            stamps = dict.fromkeys((f"{name}_ms" for name in STAMPS), None) | {"first_audio_ms": first_audio_ms}
+            at(voice_s + 2, TurnTiming(0, response_id, "tandem", **stamps))
+
+    turn("spoken", 10.25, 10.5, 750)  # after what was said until 9.75
+    turn("typed", 100.0, 100.5, 500)
+    turn("unasked", 200.0, 200.5, None)
+    trace.end("hangup")
+    assert [(span.begin_s, span.end_s) for span in spans] == [(9.75, 12.5), (100.0, 102.5), (200.0, 202.5), (0, 202.5)]
+    assert [dict(span.moments) for span in spans[:3]] == [{"first_audio": 10.5}, {"first_audio": 100.5}, {}]
+
+
 def test_headers_are_read_as_opentelemetry_writes_them() -> None:
-    assert parse_headers("api-key=a=b, x = y,,broken") == {"api-key": "a=b", "x": "y"}
+    written = "api-key=a=b, x = y,,broken,Authorization=Basic%20MTIz%2C"
+    assert parse_headers(written) == {"api-key": "a=b", "x": "y", "Authorization": "Basic MTIz,"}

@@ -125,7 +125,7 @@ async def test_the_sound_check_says_back_what_it_hears(http: aiohttp.ClientSessi
     async with running_server(loaders=NoEngines()) as server, WsClient("audio/pcma") as client:
         key = await secret(server, http, audio=telephone("audio/pcma"))
         await client.connect(server.base_url, query="?transport=echo", headers=bearer(key))
-        await client.event("session.created")
+        assert (await client.event("session.created"))["session"]["kame"]["not_honoured"] == []
         client.say(tone(0.6))
         async with asyncio.timeout(5):
             while float(np.abs(client.line).max(initial=0)) < 0.1 or client.line.size < SAMPLE_RATE_HZ:

@@ -1,13 +1,19 @@
 """Who may call over a WebSocket, and what those are told who may not."""
 
 import asyncio
+import json
+import logging
+from io import StringIO
 from typing import Any
 
 import aiohttp
+import pytest
 
-from tests.support.rtc_client import RtcClient
+from app.engines import PartState
+from app.observability import configure_logging
+from tests.support.rtc_client import CallRefusedError, RtcClient
 from tests.support.scripted_ear import ScriptedEar
-from tests.support.server import RunningServer, running_server
+from tests.support.server import NoEngines, RunningServer, running_server
 from tests.support.ws_client import PATH, UPGRADE, WsClient, bearer, refused, secret
 
 KEY = "a server key of some length"
@@ -30,6 +36,39 @@ async def test_keys_are_taken_from_the_header_and_from_subprotocols(http: aiohtt
             )
             assert client.socket.protocol == "realtime"
             await client.event("session.created")
+
+
+async def test_a_key_among_subprotocols_never_reaches_the_log() -> None:
+    root, log = logging.getLogger(), StringIO()
+    handlers, level = root.handlers[:], root.level
+    configure_logging("info", as_json=False, stream=log)
+    try:
+        async with running_server(loaders=NoEngines(), api_key=KEY.replace(" ", "-")) as server, WsClient() as client:
+            protocols = (f"openai-insecure-api-key.{KEY.replace(' ', '-')}",)
+            await client.connect(server.base_url, query="?transport=echo", protocols=protocols, microphone=False)
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    assert "call began" in log.getvalue()
+    assert KEY.replace(" ", "-") not in log.getvalue()
+
+
+async def test_without_a_way_for_webrtc_there_are_websockets(
+    server: RunningServer, http: aiohttp.ClientSession
+) -> None:
+    server.room.set("ice", state=PartState.FAILED, choice="none", why="No TURN server can be used.")
+    async with WsClient() as client, RtcClient() as other:
+        with pytest.raises(CallRefusedError) as refused:
+            await other.connect_http(server.base_url)
+        error = json.loads(refused.value.body)["error"]
+        assert (refused.value.status, error["code"]) == (503, "connect_failed")  # upon which the page takes a WebSocket
+        assert "No TURN server can be used." in error["message"]
+        async with http.get(server.url("/v1/realtime/ice-servers")) as response:
+            assert (await response.json())["mode"] == "websocket"
+        async with http.get(server.url("/status")) as status, http.get(server.url("/readyz")) as readyz:
+            assert ((await status.json())["ready"], (await readyz.json())["ready"]) == (True, False)
+        await client.connect(server.base_url, microphone=False)
+        await client.event("session.created")
 
 
 async def status_of(server: RunningServer, http: aiohttp.ClientSession, headers: dict[str, str]) -> tuple[int, str]:

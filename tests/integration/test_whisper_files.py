@@ -13,12 +13,16 @@ import pytest
 from faster_whisper.utils import _MODELS
 from huggingface_hub import constants
 
+from app.engines import EngineRoom, PartState
+from app.loaders import Loaders
 from kame_core import hub_fetch
+from kame_core.clock import RealClock
 from kame_core.errors import UnavailableError
 from kame_core.stt import whisper_files
 from kame_core.stt.faster_whisper import FasterWhisperSpeechToText, fetch_whisper, locate_whisper
 from kame_core.stt.whisper_files import REPOSITORIES
 from tests.support.hugging_face_hub import Hub, use_hub
+from tests.support.server import NoEngines, make_settings
 from tests.support.tiny_whisper import Size, build_whisper
 
 TINY = REPOSITORIES["tiny"]
@@ -102,6 +106,42 @@ async def test_fetching_tells_progress_and_is_found_afterwards(
     stt = FasterWhisperSpeechToText("tiny", device="cpu")
     await stt.load()
     await stt.aclose()
+
+
+class OnlyAnEar(NoEngines):
+    """The ear as ever, and nothing else."""
+
+    load_stt = Loaders.load_stt
+
+
+async def test_an_ear_that_nothing_embedded_stands_in_for_is_fetched_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.engines.LOAD_DEADLINE_S", 0.01)  # what has to be fetched is given more
+    settings = make_settings(stt="auto", language="de", whisper_model="tiny", whisper_fetch=True)
+    room = EngineRoom(settings, RealClock(), OnlyAnEar())
+    told: list[tuple[str, float | None]] = []
+    room.listen(lambda part: told.append((part.choice, part.progress)) if part.name == "stt" else None)
+    async with Hub(build_whisper(tmp_path / "small"), TINY) as hub:
+        use_hub(monkeypatch, hub.url)
+        try:
+            await room.load()
+        finally:
+            await room.aclose()
+    ear = room.part("stt")
+    assert (ear.state, ear.choice, ear.progress) == (PartState.READY, "faster-whisper tiny", None), ear.why
+    assert ("faster-whisper tiny", 1.0) in told
+
+
+async def test_another_language_that_may_not_be_fetched_says_what_to_do() -> None:
+    room = EngineRoom(make_settings(stt="auto", language="de", whisper_model="tiny"), RealClock(), OnlyAnEar())
+    try:
+        await room.load()
+    finally:
+        await room.aclose()
+    assert room.part("stt").state is PartState.FAILED
+    assert "KAME_WHISPER_FETCH" in room.part("stt").why
+    assert room.part("stt").why.endswith("or KAME_STT to openai.")
 
 
 async def test_an_unknown_size_lists_the_right_ones() -> None:

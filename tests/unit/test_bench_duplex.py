@@ -5,6 +5,7 @@ import pytest
 from kame_core.audio import SAMPLE_RATE_HZ
 from tests.bench.duplex_tasks import (
     ECHO_GAINS_DB,
+    Interruption,
     Results,
     backchannel_task,
     cut_anywhere,
@@ -14,7 +15,7 @@ from tests.bench.duplex_tasks import (
     pauses_of,
     turn_task,
 )
-from tests.bench.full_duplex import table
+from tests.bench.full_duplex import missed, table
 from tests.support.duplex_dialogues import VOICES
 from tests.support.speech import say
 from tests.support.spoken_pauses import say_parts
@@ -67,7 +68,15 @@ def test_pauses_are_spread_as_the_distribution_says() -> None:
 
 
 def test_a_task_without_outcomes_leaves_its_cells_empty() -> None:
-    assert table(Results([], [], [], [], [], [], [], [])).count("| – | – | – |") == 14
+    nothing = Results([], [], [], [], [], [], [], [])
+    assert table(nothing).count("| – | – | – |") == 14
+    assert missed(nothing) == ""
+
+
+def test_a_missed_goal_is_said_in_words() -> None:
+    outcomes = [Interruption(False, 0.1, stopped_s, True, 0.3) for stopped_s in (0.6, 0.8)]
+    assert missed(Results([], [], [], [], [], outcomes[:1], [], [])) == ""
+    assert "its p95 is 790 ms, not 700 ms" in missed(Results([], [], [], [], [], outcomes, [], []))
 
 
 def test_a_pause_anywhere_is_between_two_words_and_not_always_the_same() -> None:

@@ -1,5 +1,6 @@
 """The same questions in three modes, in virtual time with real voices; questions, judge, report, command line."""
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from kame_core.backend.base import ChatRequest
 from kame_core.clock import VirtualClock, run_virtual
-from kame_core.compare.__main__ import main, modes_of
+from kame_core.compare.__main__ import main, modes_of, open_engines
 from kame_core.compare.judge import Judge
 from kame_core.compare.known_speech import KnownSpeechToText, SpokenWord
 from kame_core.compare.questions import EXACT, OPEN, Question, is_right, load_questions
@@ -22,6 +23,7 @@ from kame_core.frontend.reflex import reflex_host
 from kame_core.options import Mode
 from kame_core.tts.espeak import EspeakTextToSpeech
 from kame_core.vad import SileroModel
+from kame_core.wording import EnglishWording
 from kame_core.workers import InlineWorkers
 from tests.support.chat import Answer, ScriptedChatModel
 
@@ -232,6 +234,14 @@ def test_a_wrong_flag_is_one_line(flags: list[str], says: str, capsys: pytest.Ca
     assert says in told.err
     assert told.err.count("\n") == 1
     assert told.out == ""
+
+
+def test_turns_end_as_in_the_app() -> None:
+    async def ending() -> object:
+        async with open_engines(ScriptedChatModel(), KnownSpeechToText()) as engines:
+            return engines.ending
+
+    assert isinstance(asyncio.run(ending()), EnglishWording)
 
 
 def test_modes_are_taken_once_each() -> None:

@@ -8,6 +8,7 @@ import pytest
 from app.doctor import Finding, diagnose, examine, table
 from app.pages import Pages
 from kame_core.clock import RealClock
+from tests.support.openai_server import Behaviour, Fault, Messages, OpenAIServer
 from tests.support.scripted_ear import QUESTION, ScriptedEar
 from tests.support.scripted_stt import ScriptedSpeechToText
 from tests.support.server import NoEngines, make_settings
@@ -38,12 +39,41 @@ async def test_a_deaf_recogniser_is_found() -> None:
     assert "understood nothing" in ear.text
 
 
+async def brain(llm: OpenAIServer, **settings: str) -> Finding:
+    named = make_settings(llm="openai", openai_base_url=llm.base_url, openai_api_key="k", llm_model="big", **settings)
+    (found,) = [one for one in await examine(named, RealClock(), ScriptedEar()) if one.title == "Language model"]
+    return found
+
+
+async def test_a_wrong_key_is_found_where_another_model_would_answer() -> None:
+    async with OpenAIServer(behaviour=Behaviour(fault=Fault.UNAUTHORIZED)) as llm:
+        found = await brain(llm, llm_fallbacks="offline")
+    assert not found.fine
+    assert "key" in found.text
+    assert not found.better
+
+
+async def test_models_beside_the_first_are_asked_too() -> None:
+    def answer(messages: Messages) -> str:
+        llm.behaviour = Behaviour(fault=Fault.NOT_FOUND)  # for all but the first
+        return "It is five."
+
+    async with OpenAIServer(answer) as llm:
+        found = await brain(llm, llm_early_model="small", llm_fallbacks="other,offline")
+    assert found.fine
+    assert "It is five." in found.text
+    assert "small does not answer: " in found.better
+    assert "other does not answer: " in found.better
+    assert "offline" not in found.better
+    assert [request.body["model"] for request in llm.requests] == ["big", "small", "other"]
+
+
 async def test_it_says_that_the_server_could_not_serve(capsys: pytest.CaptureFixture[str]) -> None:
     assert await diagnose(make_settings(), NoEngines()) == 1
     printed = capsys.readouterr().out
     assert "BAD  Text-to-speech" in printed
     assert "No voice in this test." in printed
-    assert "could not serve: look at front end, speech-to-text, text-to-speech, language model." in printed
+    assert "could not serve as it is set: look at front end, speech-to-text, text-to-speech, language model." in printed
 
 
 async def test_it_says_that_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import numpy as np
+import pytest
 
-from kame_core.audio import PIECE_SAMPLES, SAMPLE_RATE_HZ, Samples, silence
+from kame_core.audio import PIECE_SAMPLES, SAMPLE_RATE_HZ, GapFiller, Samples, silence
 from kame_core.clock import VirtualClock, run_virtual
 from kame_core.hearing import EarState, Hearing
 from kame_core.vad import SileroModel
@@ -30,9 +31,15 @@ class CountingWorkers(InlineWorkers):
 
 
 def listen_to(
-    sound: Samples, after_s: float = 0.0, workers: Workers | None = None, piece_samples: int = PIECE_SAMPLES
+    sound: Samples,
+    after_s: float = 0.0,
+    workers: Workers | None = None,
+    piece_samples: int = PIECE_SAMPLES,
+    lost_s: tuple[float, float] = (0.0, 0.0),
 ) -> tuple[int, list[EarState]]:
-    """Samples the recogniser got at 16 kHz, and all states; `after_s` of no packets at all follow the sound."""
+    """Samples the recogniser got at 16 kHz, and all states; `after_s` of no packets at all follow the sound. Those that
+    were lost come as silence with the first that was not, as transports fill their time line.
+    """
 
     async def main(clock: VirtualClock) -> tuple[int, list[EarState]]:
         recognizer = ScriptedRecognizer([""])
@@ -40,9 +47,11 @@ def listen_to(
         hearing = Hearing(SileroModel(), recognizer, workers or InlineWorkers(), clock, states.append)
         task = asyncio.create_task(hearing.run())
         start_s = clock.now()
+        line = GapFiller()
         for begin in range(0, sound.size, piece_samples):
             await clock.sleep_until(start_s + begin / SAMPLE_RATE_HZ)
-            hearing.push(sound[begin : begin + piece_samples])
+            if not lost_s[0] <= begin / SAMPLE_RATE_HZ < lost_s[1]:
+                hearing.push(line.push(begin, sound[begin : begin + piece_samples]))
         await asyncio.sleep(after_s)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -71,6 +80,22 @@ def test_time_goes_on_when_no_packet_arrives() -> None:
     _, states = listen_to(say("what is the capital of france"), after_s=2.0)
     assert states[-1].silence_ms >= 1700
     assert not states[-1].speaking
+
+
+@pytest.mark.parametrize("lost_ms", [100, 200, 280, 380])
+def test_what_was_lost_is_heard_as_a_pause_of_its_length_once(lost_ms: int) -> None:
+    said = np.concatenate([say("please tell me what the weather will be like tomorrow in london"), silence(24_000)])
+    quiet = said.copy()
+    quiet[round(1.6 * SAMPLE_RATE_HZ) : round((1.6 + lost_ms / 1000) * SAMPLE_RATE_HZ)] = 0.0
+    _, lossless = listen_to(quiet)
+    _, lossy = listen_to(said, lost_s=(1.6, 1.6 + lost_ms / 1000))
+    assert abs(len(lossy) - len(lossless)) <= 1  # windows of 32 ms
+
+    def longest_ms(states: list[EarState]) -> int:
+        spoken = [index for index, state in enumerate(states) if state.silence_ms == 0]
+        return max(state.silence_ms for state in states[spoken[0] : spoken[-1]])
+
+    assert longest_ms(lossy) <= longest_ms(lossless) + 64
 
 
 def test_a_pause_inside_an_utterance_is_shortened_not_repeated() -> None:

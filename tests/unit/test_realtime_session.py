@@ -1,6 +1,7 @@
 """The wire session: merging, what it means to a conversation, and what is told about it."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -49,8 +50,6 @@ def test_untouched_session_asks_for_the_defaults(session: SessionState) -> None:
     assert session.options == OPTIONS
     assert session.not_honoured() == []
     assert session.transcribes
-    assert session.transport == "conversation"
-    assert session.resume_token is None
 
 
 @pytest.mark.parametrize("patch", [{}, SDK_UPDATE, turn_detection(None), {"kame": {"mode": "direct"}}])
@@ -213,9 +212,19 @@ def test_unknown_fields_are_kept_and_named(session: SessionState) -> None:
 
 def test_what_opens_a_call_is_not_echoed(session: SessionState) -> None:
     opening = session.updated({"kame": {"resume": "old token", "transport": "echo"}})
-    assert (opening.resume_token, opening.transport) == ("old token", "echo")
     assert "old token" not in json.dumps(opening.render())
     assert opening.render(resume="new token")["kame"]["resume"] == "new token"
+
+
+def test_a_session_goes_on_in_another_call_as_it_was(session: SessionState) -> None:
+    tool = {"type": "function", "name": "lamp", "parameters": {"type": "object"}}
+    sound = {"input": {"format": {"type": "audio/pcmu"}, "transcription": None}}
+    before = session.updated({"tools": [tool], "tool_choice": "required", "audio": sound, "instructions": "x"})
+    again = before.again(expires_at=7).updated({"kame": {"resume": "token", "context": "y"}, "instructions": None})
+    assert again.id != before.id
+    assert (again.expires_at, again.transcribes) == (7, False)
+    assert again.options == replace(before.options, context="y", instructions=OPTIONS.instructions)
+    assert again.config["audio"] == before.config["audio"]
 
 
 def test_server_fields_cannot_be_set(session: SessionState) -> None:

@@ -225,6 +225,7 @@ def test_the_session_says_how_sound_is_coded_from_now_on() -> None:
     (updated,) = client.take()
     assert updated["session"]["audio"]["input"]["format"] == {"type": "audio/pcmu"}
     assert updated["session"]["audio"]["output"]["format"] == {"type": "audio/pcma"}
+    assert updated["session"]["kame"]["not_honoured"] == []
     wrong = {"input": {"format": {"type": "audio/pcm", "rate": 8000}}}
     wire.handle_text(json.dumps({"type": "session.update", "session": {"type": "realtime", "audio": wrong}}))
     (refused,) = client.take()

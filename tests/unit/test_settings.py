@@ -92,6 +92,10 @@ def test_settings_cannot_be_changed() -> None:
         ("KAME_OPENAI_BASE_URL", "localhost:11434", "http://localhost:11434/v1"),
         ("KAME_PUBLIC_URL", "voice.example.org", "https://voice.example.org"),
         ("KAME_ALLOWED_ORIGINS", "https://a.example/path", "origins such as"),
+        ("KAME_ALLOWED_ORIGINS", "https://a.example, https://*.example.org", "https://*.example.org is no origin"),
+        ("KAME_ALLOWED_ORIGINS", "https://a.example:abc", "origins such as"),
+        ("KAME_ALLOWED_ORIGINS", "ftp://a.example", "origins such as"),
+        ("KAME_OPENAI_BASE_URL", "http://localhost:abc/v1", "http://localhost:11434/v1"),
         ("KAME_API_KEY", "short", "16 characters"),
         ("KAME_LANGUAGE", "english please", "language tag"),
         ("KAME_MAX_CALL_S", "0", "1 to 86400"),
@@ -126,10 +130,10 @@ def test_a_wrong_secret_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_lists_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KAME_ALLOWED_ORIGINS", "https://A.example, http://localhost:5173/")
+    monkeypatch.setenv("KAME_ALLOWED_ORIGINS", "https://A.example:443, http://localhost:5173/ *")
     monkeypatch.setenv("KAME_ICE_SERVERS", json.dumps([{"urls": "stun:stun.example.org"}]))
     settings = load_settings()
-    assert settings.allowed_origins == ("https://a.example", "http://localhost:5173")
+    assert settings.allowed_origins == ("https://a.example", "http://localhost:5173", "*")
     assert "stun.example.org" in settings.ice_servers
 
 
@@ -146,12 +150,20 @@ def test_fallbacks_and_the_knowledge_file_are_read(monkeypatch: pytest.MonkeyPat
     assert line.startswith("KAME_KNOWLEDGE_FILE: it has 12001 characters; give ")
 
 
-def test_misspelt_variables_are_told() -> None:
+def test_misspelt_variables_are_told_wherever_they_stand() -> None:
+    Path(".env").write_text("KAME_API_KEEY=0123456789abcdef\nkame_host=::1\nDOMAIN=voice.example.org\n")
     lines = unknown_names({"KAME_PROT": "1", "KAME_PORT": "1", "KAME_XYZZY_PLUGH": "1", "PATH": "/"})
     assert lines == [
+        "KAME_API_KEEY: there is no such setting; is KAME_API_KEY meant?",
         "KAME_PROT: there is no such setting; is KAME_PORT meant?",
         "KAME_XYZZY_PLUGH: there is no such setting.",
     ]
+    assert len(unknown_names({"KAME_PROT": "1"}, env_file=None)) == 1
+
+
+def test_a_file_that_is_no_utf8_is_named() -> None:
+    Path(".env").write_bytes(b"KAME_GREETING=Gr\xfc\xdf Gott\n")
+    assert problems() == (".env: it is no UTF-8 text; save it as UTF-8.",)
 
 
 def test_every_setting_has_a_flag_with_help_and_a_right_value() -> None:
