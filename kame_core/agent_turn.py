@@ -274,7 +274,7 @@ class AgentTurn:
         response = self.response or self.open(speaks=words)
         response.answered = response.called = True
         for call in calls:
-            item = function_call(new_id("item"), call.call_id, call.name, call.arguments)
+            item = function_call(new_id("item"), call.call_id, call.name, call.arguments, call.extra)
             previous = self._transcript.add(item)
             self._emit(
                 FunctionCalled(self._now_ms(), response.id, item.id, previous, call.call_id, call.name, call.arguments)

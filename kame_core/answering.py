@@ -324,8 +324,12 @@ class Answering:
 
     def _fall_back(self, failed: Candidate | None) -> None:
         """The whole turn's request failed before it spoke: what answered the same words earlier is good enough."""
-        if failed is not None and failed.started.complete and not failed.text and self._active:
-            self._take_back(failed.started.partial)
+        if failed is None or not failed.started.complete or failed.text or not self._active:
+            return
+        self._take_back(failed.started.partial)
+        may_speak = self._candidates.latest_for(failed.question) is not None
+        if self._planner is not None and self._traits.oracle_style == "continuation" and not may_speak:
+            self._planner.stop()  # what is still under way answers less, and would not be said
 
     def _decide(self, decision: OracleDecision) -> None:
         for fact in decision.facts:

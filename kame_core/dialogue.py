@@ -8,7 +8,7 @@ from kame_core.ids import new_id
 from kame_core.mode_changes import ModeChanges
 from kame_core.options import ConversationOptions, ResponseOptions
 from kame_core.subscription import Subscription
-from kame_core.transcript import Item
+from kame_core.transcript import Item, id_taken
 
 _MAX_SUBSCRIPTIONS = 16
 _AS_ALWAYS = ResponseOptions()
@@ -65,9 +65,12 @@ class Dialogue(ModeChanges):
         Raises:
             InvalidRequestError: the id is taken or the previous item is not here.
         """
+        self._check_free(item_id)
         item = Item(item_id or new_id("item"), role, text, "completed", "text")
         previous = self.transcript.add(item, previous_item_id)
         self._emit(ItemAdded(self.now_ms(), item.id, previous, role, text))
+        if role == "user":
+            self._unasked.user_said()
         return item.id
 
     def add_function_output(
@@ -79,10 +82,16 @@ class Dialogue(ModeChanges):
             InvalidRequestError: there is no such call, it has an output already, the id is taken, or the previous item
                 is not here.
         """
+        self._check_free(item_id)
         item = self._functions.add_output(call_id, output, item_id, previous_item_id)
         previous = self.transcript.before(item.id)
         self._emit(FunctionOutputAdded(self.now_ms(), item.id, previous, call_id, output))
         return item.id
+
+    def _check_free(self, item_id: str | None) -> None:
+        """The item of speech in progress is not in the transcript yet, but its id was told."""
+        if item_id is not None and item_id == self._user.item_id:
+            raise id_taken(item_id)
 
     def item(self, item_id: str) -> Item | None:
         """An item of the dialogue."""

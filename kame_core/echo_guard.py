@@ -7,7 +7,7 @@ tell an echo from a person: its words are the agent's of a moment ago, and it is
 from collections import deque
 from itertools import pairwise
 
-from kame_core.phrasing import says_stop, takes_the_turn, words_of
+from kame_core.phrasing import length_in_words, says_stop, takes_the_turn, words_of
 
 CONVERGING_VOICE_MS = 3_500
 """So much of the agent's voice is to be heard before an echo canceller is trusted."""
@@ -61,8 +61,11 @@ class EchoGuard:
 
     def echoes(self, text: str, onset_ms: int) -> bool:
         """These words, heard from `onset_ms` on, are the agent's own."""
+        said = self._said_since(onset_ms)
+        if not said:  # as in most turns; this is asked at every step of the ear
+            return False
         words = words_of(text)
-        return len(words) >= 2 and _in_order(words, self._said_since(onset_ms)) >= _SAME * len(words)
+        return length_in_words(words) >= 2 and _in_order(words, said) >= _SAME * len(words)
 
     def own(self, text: str, onset_ms: int) -> str:
         """What of these words, heard from `onset_ms` on, the agent has not said itself meanwhile."""
@@ -74,8 +77,9 @@ class EchoGuard:
         if not takes_the_turn(text):
             return False
         if self.echoes(text, onset_ms):  # a person who speaks into the echo: his words come last, and are all his
-            own = self.own(" ".join(words_of(text)[-_LAST_WORDS:]), onset_ms)
-            return says_stop(own) or (len(words_of(own)) == _LAST_WORDS and takes_the_turn(own))
+            last = _last(words_of(text))
+            own = self.own(" ".join(last), onset_ms)
+            return says_stop(own) or (len(words_of(own)) == len(last) and takes_the_turn(own))
         return not self.armed(now_ms) or takes_the_turn(self.own(text, onset_ms))
 
     def _said_since(self, onset_ms: int) -> list[str]:
@@ -96,6 +100,12 @@ class EchoGuard:
             if self._vanished >= _VANISHED_TIMES:
                 self._vanished = 0
                 self.noticed(now_ms)
+
+
+def _last(words: list[str]) -> list[str]:
+    """The last three words; of writing without spaces as many letters as make so many."""
+    count = next((n for n in range(1, len(words)) if length_in_words(words[-n:]) >= _LAST_WORDS), len(words))
+    return words[-count:]
 
 
 def _in_order(words: list[str], said: list[str]) -> int:

@@ -26,7 +26,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class SpeechStarted(Event):
-    """The user began to speak a turn."""
+    """The user began to speak a turn, or goes on with one (the same item) that was taken to be over."""
 
     item_id: str
 

@@ -52,11 +52,11 @@ class FunctionCalls:
 
     @property
     def unanswered(self) -> bool:
-        """The user's words, or a result, are the last that was said."""
+        """The user's words, or a result, are the last that was said; a response in progress is yet to answer them."""
         for item in reversed(self._transcript.items()):
             if item.kind == "function_call_output" or (item.role == "user" and item.status == "completed"):
                 return True
-            if item.kind == "message" and item.role == "assistant":
+            if item.kind == "message" and item.role == "assistant" and item.status != "in_progress":
                 return False
         return False
 

@@ -59,7 +59,7 @@ class ModeChanges(TurnTaking):
 
     def _change_between_turns(self) -> None:
         """Move if nobody has the turn; called with every frame of the slot that is spoken through."""
-        if not (self._user.in_turn or self._deferred is not None or self._answering.active):
+        if not (self._user.in_turn or self._owed.deferred is not None or self._answering.active):
             self._change_seat()
 
     def _change_seat(self) -> None:

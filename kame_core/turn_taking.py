@@ -3,7 +3,7 @@
 Logic only: no task, no thread, no I/O. `Dialogue` adds what a client may ask for, `Conversation` the life around it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from kame_core.agent_turn import AgentTurn
 from kame_core.answering import Answering, policy_of
@@ -23,6 +23,7 @@ from kame_core.function_calls import FunctionCalls
 from kame_core.ids import new_id
 from kame_core.latency import TurnTimeline
 from kame_core.options import ConversationOptions, ResponseOptions
+from kame_core.owed import Deferred, Owed
 from kame_core.phrasing import is_backchannel
 from kame_core.response import Response
 from kame_core.seats import Seats
@@ -32,15 +33,6 @@ from kame_core.transcript import Item, Transcript
 from kame_core.turns import Turns
 from kame_core.unasked import Unasked
 from kame_core.user_turn import UserTurn
-
-
-@dataclass(frozen=True, slots=True)
-class _Deferred:
-    """A turn of the user that waits until the agent has said its own."""
-
-    item_id: str
-    text: str
-    timeline: TurnTimeline | None
 
 
 class TurnTaking:
@@ -63,10 +55,7 @@ class TurnTaking:
         self._beside = False
         self._doubtful = False
         """Speech over a front end that takes turns itself, of which no words are understood yet."""
-        self._deferred: _Deferred | None = None
-        self._unanswered_item_id: str | None = None
-        self._unsaid = ""
-        """Of the answer that was cut last, for the case that this was no interruption."""
+        self._owed = Owed()
         self._functions = FunctionCalls(self.transcript)
         self._unasked = Unasked()
         turns = Turns(options.turn_detection, observes=self._traits.takes_turns, ending=engines.ending)
@@ -169,9 +158,10 @@ class TurnTaking:
         self._announced_item_id = None
         self._emit(FinalTranscript(self.now_ms(), item_id, text, self._user.seconds, language))
         self._beside = False
+        self._unasked.user_said()
         demanded, self._demanded = self._demanded, None
         if self._answers_on:
-            self._deferred = _Deferred(item_id, text, self._timeline) if self._automatic else None
+            self._owed.deferred = Deferred(item_id, text, self._timeline) if self._automatic else None
             return
         if self._doubtful and demanded is None and (not self._interruptible or is_backchannel(text)):
             self._doubtful = False
@@ -180,9 +170,7 @@ class TurnTaking:
             timeline = self._timeline
             self._begin_turn()
             self._timeline = self._agent.timeline = timeline
-        self._deferred = None  # the dialogue that is asked about holds it
-        self._unanswered_item_id = None
-        self._unsaid = ""
+        self._owed.clear()  # the dialogue that is asked about holds what was said before
         self._before_answer()
         if demanded is not None:
             self._turn_options = demanded.over(self._turn_options)
@@ -206,11 +194,10 @@ class TurnTaking:
             self._doubtful = False
             return
         self._answering.stop()
-        unanswered = None if self._unanswered_item_id is None else self.transcript.get(self._unanswered_item_id)
-        self._unanswered_item_id = None
-        unsaid, self._unsaid = self._unsaid, ""
-        if demanded is not None and demanded.instructions:
-            self._carry_out(demanded)
+        unanswered_item_id, unsaid = self._owed.take_cut_short()
+        unanswered = self.transcript.get(unanswered_item_id or "")
+        if demanded is not None and (demanded.instructions or self._functions.unanswered):
+            self._fulfil(demanded)
         elif demanded is not None:
             self._answering.answer(None, "")  # there is nothing to ask: the front end says that it did not understand
         elif unanswered is not None and self._agent.response is None and self._automatic:
@@ -253,12 +240,12 @@ class TurnTaking:
 
     def barged_in(self) -> None:
         """The user took the turn."""
-        self._deferred = None
         response = self._agent.response
-        unanswered = response is None or not response.answered
-        self._unanswered_item_id = self._answering.asked_item_id if unanswered else None
-        self._unsaid = "" if unanswered else self._answering.unsaid()
-        if self._unsaid:
+        if response is None or not response.answered:
+            self._owed = Owed(unanswered_item_id=self._answering.asked_item_id)
+        else:
+            self._owed = Owed(unsaid=self._answering.unsaid())
+        if self._owed.unsaid:
             self._user.turns.cut_short()
         self._cut("turn_detected")
         self._begin_turn()
@@ -270,7 +257,7 @@ class TurnTaking:
 
     def _announce_user_item(self) -> None:
         """The user's item comes before the response that answers it, also when that is only an opener."""
-        if self._user.item_id is not None:
+        if self._user.item_id is not None and not self._beside:
             self._announce(self._user.item_id)
 
     def _announce(self, item_id: str) -> None:
@@ -339,20 +326,26 @@ class TurnTaking:
         self._answering.answer(None, wishes.instructions, on_demand=True, opener=opener)
 
     def _respond(self, wishes: ResponseOptions, response_id: str = "") -> str:
-        (asked, told), unanswered = self._functions.asked(), self._functions.unanswered
         self._begin_turn()
         self._hush()
+        self._owed.clear()
         self._beside = self._user.in_turn and not self._traits.takes_turns
+        self._doubtful = self._user.in_turn and self._traits.takes_turns
         self._turn_options = wishes.over(self._turn_options)
         response = self._agent.open(on_demand=True, response_id=response_id)
         self._timeline = self._agent.timeline = TurnTimeline(self.now_ms())
+        self._fulfil(wishes)
+        return response.id
+
+    def _fulfil(self, wishes: ResponseOptions) -> None:
+        """Answer the user's last words, or what functions gave, or do as instructed: the client asked for it."""
+        (asked, told), unanswered = self._functions.asked(), self._functions.unanswered
         if asked is None or (wishes.instructions and not unanswered):
             self._carry_out(wishes, opener=not told)
         elif told:
             self._answering.answer(None, "", on_demand=True, opener=False)
         else:
             self._answering.answer(asked.id, asked.text, on_demand=True)
-        return response.id
 
     def _speak_unasked(self) -> None:
         """Greet, or break a long silence, if it is time to; called with every frame of the slot."""
@@ -362,7 +355,7 @@ class TurnTaking:
             self.now_ms(),
             self._options,
             listened=self._agent.playout.depth_samples > 0,  # with nobody reading, nothing waits to be read
-            user=self._user.in_turn or self._deferred is not None,
+            user=self._user.in_turn or self._owed.deferred is not None,
             agent=self._agent.response is not None or self._answering.active,
         )
         if words:
@@ -396,9 +389,9 @@ class TurnTaking:
             self._begin_turn()
             self._hush(heard=self._user.text)
             self._answering.heard(self._user.text, settled=False, language=self._user.language)
-        deferred = self._deferred
+        deferred = self._owed.deferred
         if deferred is not None and not self._user.in_turn and self._agent.response is None:
-            self._deferred = None
+            self._owed.clear()
             self._begin_turn()
             self._hush()
             self._timeline = self._agent.timeline = deferred.timeline

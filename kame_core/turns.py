@@ -187,7 +187,7 @@ class Turns:
         if self._phase is Phase.REMARK and settled:
             self._phase = Phase.SILENT
             self._judge_remark(now_ms, text)
-            if self._agent_open and self._may_interrupt and self._echo.lets_take(now_ms, text, self._onset_ms):
+            if self._may_interrupt and self._echo.lets_take(now_ms, text, self._onset_ms):
                 return self._barge_in()
         return []
 

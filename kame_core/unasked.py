@@ -8,7 +8,7 @@ from kame_core.options import ConversationOptions
 _GREET_AFTER_MS = 240
 """So long somebody has to listen: the first packets of a connection are often lost."""
 _MOST_IDLE_PROMPTS = 2
-"""In a row. The second waits twice as long; then it is silent until the user speaks."""
+"""In a row. The second waits twice as long; then it is silent until the user says something: a noise is no reason."""
 
 
 class Unasked:
@@ -17,7 +17,12 @@ class Unasked:
     def __init__(self) -> None:
         self._quiet_since_ms: int | None = None
         self._begun = False
-        self._prompts = 0
+        self.prompted = 0
+        """Prompts since words of the user's."""
+
+    def user_said(self) -> None:
+        """Words of the user's have come, spoken or typed: prompts count anew."""
+        self.prompted = 0
 
     def due(self, now_ms: int, options: ConversationOptions, *, listened: bool, user: bool, agent: bool) -> str:
         """What is to be said now; empty: nothing.
@@ -30,8 +35,6 @@ class Unasked:
         if user or agent:
             self._begun = True
             self._quiet_since_ms = None
-            if user:
-                self._prompts = 0
             return ""
         if not listened:
             self._quiet_since_ms = None
@@ -42,9 +45,9 @@ class Unasked:
         if not self._begun and options.greeting:
             return options.greeting if quiet_ms >= _GREET_AFTER_MS else ""
         automatic = options.turn_detection is not None and options.turn_detection.create_response
-        if not options.idle_prompt or not automatic or self._prompts >= _MOST_IDLE_PROMPTS:
+        if not options.idle_prompt or not automatic or self.prompted >= _MOST_IDLE_PROMPTS:
             return ""
-        if quiet_ms < options.idle_after_s * 1000 * 2**self._prompts:
+        if quiet_ms < options.idle_after_s * 1000 * 2**self.prompted:
             return ""
-        self._prompts += 1
+        self.prompted += 1
         return options.idle_prompt

@@ -32,10 +32,12 @@ from kame_core.turn_decisions import (
     TurnEnded,
     Unduck,
 )
-from kame_core.turns import Turns
+from kame_core.turns import Phase, Turns
 
 _SETTLE_DEADLINE_MS = 1200
 """How long a turn that is over waits for its settled transcript; then the last partial is taken."""
+_OVERTAKEN_DEADLINE_MS = 2400
+"""... and so long where an earlier pause was answered only now: of what was said since nothing may be known yet."""
 
 
 class TurnListener(Protocol):
@@ -78,7 +80,7 @@ class TurnListener(Protocol):
 @dataclass(slots=True)
 class _Ending:
     speech_end_ms: int
-    deadline_ms: int
+    ended_ms: int
     by_client: bool
 
 
@@ -103,11 +105,17 @@ class UserTurn:
         self._text = ""
         self._language = ""
         self._settled = False
+        self._flushes = 0
+        """So many are not answered yet."""
+        self._overtaken = False
+        """The latest answer was to another flush than the newest."""
         self._began_ms = 0
         self._before_crash = ""
         self._ending: _Ending | None = None
         self._overlapping = False
         self._remark_open = False
+        self._strays = False
+        """There is voice that belongs to no turn: the rest of a word in which the client ended one."""
 
     @property
     def awaits_final(self) -> bool:
@@ -141,7 +149,12 @@ class UserTurn:
         at_ms = self._now_ms() - state.lag_ms
         for decision in self.turns.ear(at_ms, speaking=state.speaking, silence_ms=state.silence_ms, voice=state.voice):
             self._decide(decision)
-        if self._ending is not None and self._now_ms() >= self._ending.deadline_ms:
+        if self._item_id is None and self.turns.phase is Phase.SILENT:
+            if self._strays and not state.speaking:
+                self._next_utterance()
+            self._strays = state.speaking
+        deadline_ms = _OVERTAKEN_DEADLINE_MS if self._overtaken else _SETTLE_DEADLINE_MS
+        if self._ending is not None and self._now_ms() - self._ending.ended_ms >= deadline_ms:
             self._finish(self._ending.speech_end_ms)
 
     def reading(self, update: RecognizerUpdate) -> None:
@@ -154,26 +167,40 @@ class UserTurn:
             return
         if update.fault is not None and not update.text:
             self._before_crash = self._text
-        text = f"{self._before_crash} {update.text}".strip()
+        text, settled = f"{self._before_crash} {update.text}".strip(), self._settles(update)
         self._language = update.language or self._language
         changed = text != self._text
-        self._text, self._settled = text, update.settled
+        self._text, self._settled = text, settled
         if self._ending is not None:
-            if update.settled:
+            if settled:
                 self._finish(self._ending.speech_end_ms)
             return
         if self._item_id is not None and changed:
             self._emit(PartialTranscript(self._now_ms(), self._item_id, text))
         turn_end = update.turn_end if isinstance(update, SemanticUpdate) else None
-        decisions = self.turns.transcript(self._now_ms(), text, settled=update.settled, turn_end=turn_end)
+        decisions = self.turns.transcript(self._now_ms(), text, settled=settled, turn_end=turn_end)
         # An echo or a listener's word is nobody's question; and what is asked is asked before anything is decided.
         asks = not self.turns.echoing and not self.turns.listens_only
-        if self._item_id is not None and (changed or update.settled) and asks:
-            self._listener.transcript_changed(text, settled=update.settled)
+        if self._item_id is not None and (changed or settled) and asks:
+            self._listener.transcript_changed(text, settled=settled)
         for decision in decisions:
             self._decide(decision)
-        if self._remark_open and update.settled and self._item_id is None:
+        over = settled if self._remark_open else bool(text) and not self._strays
+        if over and self._item_id is None and self.turns.phase is Phase.SILENT:
             self._next_utterance()
+
+    def _settles(self, update: RecognizerUpdate) -> bool:
+        """It answers the newest flush. What answers one that was overtaken does not know what was said since."""
+        if not update.settled:
+            return False
+        self._flushes = 0 if update.fault is not None else max(0, self._flushes - 1)
+        self._overtaken = self._flushes > 0
+        return not self._overtaken
+
+    def _flush(self) -> None:
+        self._settled = False
+        self._flushes += 1
+        self._recognizer.flush()
 
     def commit(self) -> None:
         """The client ends the turn."""
@@ -195,8 +222,7 @@ class UserTurn:
             case SpeechBegan(onset_ms):
                 self._speak(onset_ms)
             case Paused(speech_end_ms, opener, known):
-                self._settled = False
-                self._recognizer.flush()
+                self._flush()
                 self._listener.turn_paused(speech_end_ms, opener=opener, known=known)
             case OpenerDue(known):
                 self._listener.opener_due(known=known)
@@ -224,7 +250,7 @@ class UserTurn:
             case Unduck():
                 self._end_overlap()
             case SettleNow():
-                self._recognizer.flush()
+                self._flush()
             case BargeIn(onset_ms):
                 self._overlapping = False  # the voice is cut, not brought back
                 self._begin(onset_ms)
@@ -240,6 +266,8 @@ class UserTurn:
             self._ending = None
             self._settled = False
             self.turns.transcript(self._now_ms(), self._text, settled=False)  # it took the turn to be over
+            if self._item_id is not None:
+                self._emit(SpeechStarted(onset_ms, self._item_id))
             self._listener.turn_resumed()
             return
         if self._remark_open:
@@ -265,9 +293,8 @@ class UserTurn:
             return
         self._emit(SpeechStopped(self._now_ms(), self._item_id, speech_end_ms))
         if by_client:  # no pause was noticed at which the transcript was settled
-            self._recognizer.flush()
-            self._settled = False
-        self._ending = _Ending(speech_end_ms, self._now_ms() + _SETTLE_DEADLINE_MS, by_client)
+            self._flush()
+        self._ending = _Ending(speech_end_ms, self._now_ms(), by_client)
         self._listener.turn_ended(speech_end_ms)
         if self._settled:
             self._finish(speech_end_ms)
@@ -294,7 +321,8 @@ class UserTurn:
     def _next_utterance(self) -> None:
         self._recognizer.commit()
         self._utterance += 1
-        self._remark_open = False
+        self._flushes, self._overtaken = 0, False
+        self._remark_open = self._strays = False
         self._text = self._before_crash = self._language = ""
         self._settled = False
 

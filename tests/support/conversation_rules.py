@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 from kame_core.asides import MOST_ASIDES
 from kame_core.events import (
@@ -21,12 +22,14 @@ from kame_core.events import (
     ResponseStarted,
     ResponseText,
     SpeechStarted,
+    SpeechStopped,
     UserTurnCommitted,
     UserTurnDropped,
     VoiceStarted,
     VoiceStopped,
 )
 from kame_core.frontend.base import Floor
+from kame_core.owed import Owed
 from tests.support.random_talk import ANSWER, QUESTION
 from tests.support.studio import Studio
 
@@ -102,13 +105,16 @@ def check_responses(events: list[Event], whole: bool) -> None:
 
 def check_user(events: list[Event]) -> None:
     """What the user began became one turn or none; a committed turn has one transcript."""
-    started = [event.item_id for event in events if isinstance(event, SpeechStarted)]
+    spoken = [event for event in events if isinstance(event, SpeechStarted | SpeechStopped)]
+    for before, after in pairwise(spoken):  # who goes on before the turn is final starts again
+        same = before.item_id == after.item_id
+        assert isinstance(after, SpeechStopped) is (same and isinstance(before, SpeechStarted))
+    started = list(dict.fromkeys(event.item_id for event in spoken))
     committed = [event.item_id for event in events if isinstance(event, UserTurnCommitted)]
     final = [event.item_id for event in events if isinstance(event, FinalTranscript)]
     dropped = [event.item_id for event in events if isinstance(event, UserTurnDropped)]
     ends = Counter([*final, *dropped])
     assert max(Counter([*started, *committed]).values(), default=0) <= 2
-    assert len(set(started)) == len(started)
     assert len(set(committed)) == len(committed)
     assert all(count == 1 for count in ends.values())
     assert set(started) <= set(ends), "a turn never ended"
@@ -164,7 +170,7 @@ def state_of(studio: Studio) -> dict[str, object]:
         "phase": None if user.turns.phase.value == "silent" else user.turns.phase,
         "voice": conversation.playout.voiced,
         "ducked": conversation.playout._target_gain != 1.0,
-        "deferred": conversation._deferred,
+        "owed": None if conversation._owed == Owed() else conversation._owed,
         "demanded": conversation._demanded is not None,
         "beside": conversation._beside,
     }

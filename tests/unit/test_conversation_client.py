@@ -1,5 +1,7 @@
 """Whole turns in virtual time: what a client asks for: typed text, manual turns, options, cancelling."""
 
+from dataclasses import replace
+
 import pytest
 
 from kame_core.errors import InvalidRequestError
@@ -112,6 +114,20 @@ def test_push_to_talk_without_words_is_answered_by_saying_so() -> None:
         assert studio.one(ItemDeleted).item_id == studio.one(UserTurnCommitted).item_id
 
     in_studio(scene, stt=ScriptedSpeechToText(""), options=BY_HAND)
+
+
+def test_typed_words_are_asked_though_nothing_was_understood_of_the_spoken_ones_before_them() -> None:
+    async def scene(studio: Studio) -> None:
+        await studio.listen(0.3)
+        await studio.say(say("hello"))
+        studio.conversation.commit_input()
+        studio.conversation.add_text("what is two plus three", "user")
+        studio.conversation.create_response()
+        assert (await studio.listen_until(ResponseEnded)).text == "Five."
+        assert [call.text for call in chat.calls] == ["what is two plus three"]
+
+    chat = ScriptedChatModel(Answer("Five."))
+    in_studio(scene, chat=chat, stt=ScriptedSpeechToText(""), options=replace(BY_HAND, opener=False))
 
 
 def test_speaking_on_after_a_commit_does_not_undo_it() -> None:

@@ -86,7 +86,6 @@ def run(script: Script) -> None:
 def test_random_conversations() -> None:
     @settings(
         max_examples=EXAMPLES,
-        deadline=None,
         derandomize=SEED is None,
         database=None,
         suppress_health_check=list(HealthCheck),

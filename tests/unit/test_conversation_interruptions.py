@@ -1,10 +1,13 @@
 """Whole turns in virtual time: the user goes on, speaks over the agent, makes a noise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from kame_core.audio import FRAME_SAMPLES
 from kame_core.backend.base import ChatRequest
+from kame_core.errors import InvalidRequestError
 from kame_core.events import (
     Ducked,
     FinalTranscript,
@@ -146,6 +149,74 @@ def test_where_the_agent_is_not_interrupted_a_question_over_it_is_answered_after
     in_studio(scene, chat=chat, stt=stt, options=POLITE)
 
 
+def test_where_the_agent_is_not_interrupted_its_answer_may_begin_while_the_user_asks_on() -> None:
+    async def scene(studio: Studio) -> None:
+        await studio.listen(0.3)
+        await studio.say(say(QUESTION))
+        await studio.listen_until(FinalTranscript)
+        await studio.say(say("and what is the capital of spain then"))
+        assert len(studio.all(UserTurnCommitted)) == 1
+        await studio.listen_until(ResponseEnded, count=2)
+        said = [(item.role, item.text) for item in studio.conversation.transcript.items()]
+        assert [role for role, _ in said] == ["user", "assistant"] * 2
+        assert said[1][1] == "Paris."
+        assert [message.content for message in chat.calls[-1].request.messages[1:]] == [text for _, text in said[:3]]
+
+    chat = about("spain", "Madrid.", "Paris.", first_token_delay_s=1.2)
+    stt = ScriptedSpeechToText(QUESTION, "and what is the capital of spain then")
+    in_studio(scene, chat=chat, stt=stt, options=replace(POLITE, opener=False))
+
+
+def test_a_turn_that_waits_is_answered_once_where_the_client_asks_for_its_answer() -> None:
+    async def scene(studio: Studio) -> None:
+        await studio.listen(0.3)
+        await studio.say(say(QUESTION))
+        await studio.listen_until(FinalTranscript)
+        await studio.say(say("and of spain"))
+        await studio.listen_until(FinalTranscript, count=2)
+        studio.conversation.create_response()
+        ended = await studio.listen_until(ResponseEnded)
+        assert ended.text == "Madrid."
+        await studio.listen(1.5)
+        assert len(studio.all(ResponseStarted)) == 1
+
+    def answer(request: ChatRequest) -> Answer:
+        spain = "spain" in request.messages[-1].content
+        return Answer("Madrid.", first_token_delay_s=0.2) if spain else Answer("Paris.", first_token_delay_s=9.0)
+
+    stt = ScriptedSpeechToText(QUESTION, "and of spain")
+    in_studio(scene, chat=ScriptedChatModel(answer), stt=stt, options=replace(POLITE, opener=False))
+
+
+@pytest.mark.parametrize("answered", [False, True], ids=["not begun", "half said"])
+def test_an_answer_that_a_noise_cut_is_void_when_something_else_was_asked_meanwhile(answered: bool) -> None:
+    async def scene(studio: Studio) -> None:
+        await studio.listen(0.3)
+        await studio.say(say(QUESTION))
+        await studio.listen_until(FinalTranscript)
+        if answered:
+            await studio.listen_until(ResponseText, count=18)
+        else:
+            await studio.listen(0.5)
+        await studio.say(say("absolutely fantastic")[:22_000])
+        await studio.listen_until(SpeechStarted, count=2)
+        studio.conversation.add_text("what is two plus three", "user")
+        typed = studio.conversation.create_response()
+        await studio.listen_until(ResponseEnded, count=1 + answered)
+        await studio.listen(1.0)
+        await studio.say(say("ah")[:7_000])
+        await studio.listen(3.0)
+        assert len(studio.all(UserTurnDropped)) >= 2
+        assert studio.all(ResponseStarted)[-1].response_id == typed
+
+    def answer(request: ChatRequest) -> Answer:
+        typed = "plus" in request.messages[-1].content
+        return Answer("Five." if typed else LONG, first_token_delay_s=0.2 if typed or answered else 3.0)
+
+    stt = ScriptedSpeechToText(QUESTION, "")
+    in_studio(scene, chat=ScriptedChatModel(answer), stt=stt, options=ConversationOptions(opener=False))
+
+
 @pytest.mark.parametrize("understood", ["mm-hm", ""])
 def test_where_the_agent_is_not_interrupted_a_remark_changes_nothing(understood: str) -> None:
     async def scene(studio: Studio) -> None:
@@ -168,6 +239,8 @@ def test_a_turn_that_goes_on_while_a_typed_question_is_answered_has_its_turn_aft
     async def scene(studio: Studio) -> None:
         await studio.listen(0.3)
         await studio.say(say(QUESTION)[:20_000])
+        with pytest.raises(InvalidRequestError, match="There is an item"):
+            studio.conversation.add_text("what is two plus three", "user", studio.one(SpeechStarted).item_id)
         studio.conversation.add_text("what is two plus three", "user")
         typed = studio.conversation.create_response()
         await studio.say(say(QUESTION)[20_000:])

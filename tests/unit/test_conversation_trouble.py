@@ -7,7 +7,15 @@ import numpy as np
 from kame_core.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ, silence
 from kame_core.backend.base import ChatRequest
 from kame_core.errors import ChatModelError, FrontendError
-from kame_core.events import ConversationEnded, FinalTranscript, ResponseEnded, ResponseText, Trouble, TurnTiming
+from kame_core.events import (
+    ConversationEnded,
+    FinalTranscript,
+    ResponseEnded,
+    ResponseText,
+    Trouble,
+    TurnTiming,
+    VoiceStarted,
+)
 from kame_core.frontend.base import SlotOutput
 from kame_core.frontend.host import LocalHost
 from kame_core.options import ConversationOptions
@@ -32,6 +40,29 @@ def test_a_dead_back_end_is_told_and_the_front_end_still_answers() -> None:
         assert studio.one(TurnTiming).first_audio_ms is not None
 
     in_studio(scene, chat=chat, stt=ScriptedSpeechToText(QUESTION))
+
+
+def test_where_the_whole_turns_request_fails_an_older_one_that_hangs_is_not_waited_for() -> None:
+    broken = ChatModelError("It has enough to do.", retryable=True)
+    chat = ScriptedChatModel(
+        lambda request: (
+            Answer("", first_token_delay_s=0.1, error=broken)
+            if request.messages[-1].content == QUESTION
+            else Answer(first_token_delay_s=100.0)
+        )
+    )
+
+    async def scene(studio: Studio) -> None:
+        await studio.listen(0.3)
+        await studio.say(say(QUESTION))
+        await studio.listen_until(FinalTranscript)
+        failed = await studio.listen_until(Trouble)
+        spoken = await studio.listen_until(VoiceStarted)
+        assert spoken.at_ms - failed.at_ms < 1000
+        await studio.listen(1.0)
+        assert spoken_text(studio, spoken.response_id, "own")
+
+    in_studio(scene, chat=chat, stt=ScriptedSpeechToText(QUESTION), options=ConversationOptions(opener=False))
 
 
 def test_a_microphone_that_falls_silent_altogether_still_ends_the_turn() -> None:

@@ -50,6 +50,14 @@ class TestGuard:
         spoke(guard, "yes")
         assert not guard.echoes("yes", 500)
 
+    def test_writing_without_spaces_is_compared_by_letters(self) -> None:
+        guard = EchoGuard()
+        end_ms = spoke(guard, "法国 的 首都 是 巴黎")
+        assert guard.echoes("国的首都是巴", end_ms - 1500)
+        assert not guard.echoes("首都", end_ms - 1500)  # about one word
+        assert not guard.lets_take(end_ms, "法国的首都是巴黎", end_ms - 1500)
+        assert guard.lets_take(end_ms, "法国的首都是巴黎停下来我想问", end_ms - 1500)
+
     def test_it_is_armed_until_an_echo_canceller_has_converged(self) -> None:
         guard = EchoGuard()
         assert not guard.armed(0)  # nothing was said yet that could come back

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kame_core.phrasing import Ending, ending_of, is_backchannel, normalised, takes_the_turn
+from kame_core.phrasing import Ending, ending_of, is_backchannel, length_in_words, normalised, takes_the_turn, words_of
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,40 @@ from kame_core.phrasing import Ending, ending_of, is_backchannel, normalised, ta
 )
 def test_what_counts_as_the_same_question(one: str, other: str, same: bool) -> None:
     assert (normalised(one) == normalised(other)) is same
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "length"),
+    [
+        ("Don't re-read it, 3.5!", ["don't", "re-read", "it", "3", "5"], 5),
+        ("cafe\u0301", ["cafe\u0301"], 1),
+        ("अच्छा", ["अच्छा"], 1),
+        ("मुझे एक सवाल है।", ["मुझे", "एक", "सवाल", "है"], 4),
+        ("می\u200cخواهم", ["می\u200cخواهم"], 1),
+        ("ขอบคุณ", ["ข", "อ", "บ", "คุ", "ณ"], 1.25),
+        ("iPhone手机。", ["iphone", "手", "机"], 2),
+        ("そうですね", ["そ", "う", "で", "す", "ね"], 1.25),
+    ],
+)
+def test_words_outside_alphabets(text: str, words: list[str], length: float) -> None:
+    assert words_of(text) == words
+    assert length_in_words(words) == length
+
+
+@pytest.mark.parametrize(
+    ("text", "takes"),
+    [
+        ("अच्छा", False),
+        ("मुझे एक सवाल है", True),
+        ("ขอบคุณ", False),
+        ("好的", False),
+        ("等一下我想问", True),
+        ("なるほど", False),
+        ("ちょっと待って", True),
+    ],
+)
+def test_a_listeners_word_takes_no_turn_in_any_writing_and_a_question_does(text: str, takes: bool) -> None:
+    assert takes_the_turn(text) is takes
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,10 @@ class TestRules:
         assert watch.passes(0.3) == [PROMPT]
         watch.passes(1, agent=True)
         assert watch.passes(300) == []
-        watch.passes(1, user=True)
-        assert watch.passes(5.2) == [PROMPT]
+        watch.passes(1, user=True)  # a noise
+        assert watch.passes(300) == []
+        watch.unasked.user_said()
+        assert watch.passes(0.1) == [PROMPT]
 
     @pytest.mark.parametrize("detection", [None, TurnDetection(create_response=False)])
     def test_manual_turns_are_never_prompted(self, detection: TurnDetection | None) -> None:
@@ -129,8 +131,10 @@ def test_a_long_silence_is_broken() -> None:
         prompted = await studio.listen_until(ResponseEnded, count=2)
         assert prompted.text == PROMPT
         assert 5_000 <= studio.all(VoiceStarted)[1].at_ms - answered.at_ms <= 5_600
+        assert studio.conversation._unasked.prompted == 1
         await studio.listen(3)
         await studio.say(say("what is the capital of france"))
         assert (await studio.listen_until(ResponseEnded, count=3)).text.endswith("Paris is the capital of France.")
+        assert studio.conversation._unasked.prompted == 0
 
     in_studio(scene, stt=ScriptedSpeechToText("what is the capital of france"), options=replace(OPTIONS, greeting=""))

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+import pytest
+
 from kame_core.errors import SpeechToTextError
 from kame_core.events import Event, PartialTranscript, SpeechStarted, SpeechStopped, TranscriptionFailed, Trouble
 from kame_core.hearing import EarState
@@ -164,12 +166,108 @@ async def test_going_on_while_the_transcript_is_awaited_is_still_the_same_turn()
     side.hush(960)
     assert side.notes.log == ["began", "paused", "opener due", "ended"]
     side.speak(640)
+    side.read("what is the capital", settled=True)
     side.hush(200)
     side.read("what is the capital of france", settled=True)
     side.hush(640)
     assert side.notes.log == ["began", "paused", "opener due", "ended", "resumed", "paused", "ended", "final"]
-    assert len([event for event in side.events if isinstance(event, SpeechStarted)]) == 1
+    told = [event for event in side.events if isinstance(event, SpeechStarted | SpeechStopped)]
+    assert [type(event) for event in told] == [SpeechStarted, SpeechStopped] * 2
+    assert len({event.item_id for event in told}) == 1
     assert side.recognizer.flushes == 2
+
+
+async def test_a_settled_reading_that_was_overtaken_does_not_end_the_turn_without_the_words_after_it() -> None:
+    side = Side()
+    side.speak(960)
+    side.read("what is the capital of france")
+    side.hush(192)
+    side.speak(960)
+    side.hush(256)
+    side.read("what is the capital of france", settled=True)  # of the first pause; the second one's is still to come
+    side.hush(1600)  # as long as the reading of the first took
+    assert side.notes.log[-1] == "ended"
+    side.read("what is the capital of france and of spain", settled=True)
+    assert side.notes.finals == ["what is the capital of france and of spain"]
+
+
+@pytest.mark.parametrize("faulty", [False, True])
+async def test_a_recogniser_that_answers_two_pauses_at_once_holds_the_turn_for_a_moment_at_most(faulty: bool) -> None:
+    side = Side()
+    fault = SpeechToTextError("It crashed.") if faulty else None
+    side.speak(960)
+    side.read("what is the capital of france")
+    side.hush(192)
+    side.speak(960)
+    side.hush(256)
+    side.user.reading(RecognizerUpdate(0, "what is the capital of france and of spain", settled=True, fault=fault))
+    side.hush(192 if faulty else 2720)
+    assert side.notes.finals == ["what is the capital of france and of spain"]
+    side.speak(960)
+    side.hush(192)
+    side.read("and of italy", settled=True, utterance=1)  # nothing of the turn before is waited for
+    side.hush(960)
+    assert side.notes.finals[1:] == ["and of italy"]
+
+
+async def test_words_of_a_remark_that_come_after_the_answer_has_ended_are_a_turn() -> None:
+    side = Side()
+    side.hear_an_answer()
+    side.speak(448)
+    side.hush(256)
+    side.turns.agent(False)
+    side.read("what about spain", settled=True)
+    side.hush(200)
+    side.read("what about spain", settled=True)
+    side.hush(1000)
+    assert side.notes.finals == ["what about spain"]
+
+
+@pytest.mark.parametrize("read_in_time", [True, False])
+async def test_the_rest_of_a_word_in_which_the_client_ended_the_turn_is_no_part_of_the_next(
+    read_in_time: bool,
+) -> None:
+    side = Side()
+    side.turns.detection = None
+    side.speak(960)
+    side.read("what is the capital of")
+    side.user.commit()
+    side.read("what is the capital of france", settled=True)
+    side.speak(192)
+    if read_in_time:
+        side.read("ants", utterance=1)
+    side.hush(1000)
+    side.read("ants", utterance=side.recognizer.utterance)
+    side.hush(1000)
+    side.speak(960)
+    assert side.recognizer.utterance == 3
+    assert side.user.text == ""
+    assert [event.text for event in side.events if isinstance(event, PartialTranscript)] == ["what is the capital of"]
+
+
+async def test_who_speaks_on_after_the_client_ended_the_turn_loses_no_words() -> None:
+    side = Side()
+    side.turns.detection = None
+    side.speak(960)
+    side.user.commit()
+    side.read("what is the capital of france", settled=True)
+    side.speak(192)
+    side.read("and", utterance=1)
+    side.speak(640)
+    assert side.notes.log == ["began", "ended", "final", "began"]
+    assert side.user.text == "and"
+    assert side.recognizer.utterance == 1
+
+
+async def test_words_understood_while_the_agent_still_spoke_stay_the_users() -> None:
+    side = Side()
+    side.hear_an_answer()
+    side.speak(160)
+    side.read("spain")
+    side.turns.agent(False)
+    side.speak(64)
+    assert side.user.text == "spain"
+    assert side.recognizer.utterance == 0
 
 
 async def test_partials_are_told_once_each_and_speech_end_is_the_sounds() -> None:
