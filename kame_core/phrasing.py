@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from enum import StrEnum
 
-from kame_core.scripts import COMBINING, HAN, UNSPACED
+from kame_core.scripts import CLAUSE_END, COMBINING, HAN, SENTENCE_END, UNSPACED
 
 
 def _set(words: str) -> frozenset[str]:
@@ -112,9 +112,9 @@ def ending_of(text: str) -> Ending:
         words[-1] in _STRANDED or (words[-1] in _PERSONS and words[-2] in _AUXILIARIES)
     ):
         return Ending.UNKNOWN  # where are you from, how old are you
-    if words[-1] in _OPEN_ENDINGS or text.rstrip().endswith((",", "...", "…", "-")):
+    if words[-1] in _OPEN_ENDINGS or text.rstrip().endswith(("...", "…", "-", *CLAUSE_END)):
         return Ending.OPEN
-    if text.rstrip().endswith((".", "?", "!")):
+    if text.rstrip().endswith(tuple(SENTENCE_END)):
         return Ending.FINISHED
     if _only_subordinate(words):
         return Ending.OPEN

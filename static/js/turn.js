@@ -20,6 +20,8 @@ export class Turn {
   #told = { at_ms: 0, now_ms: 0 };
   /** Nothing but openers has been said in this turn. */
   #openerOnly = false;
+  /** The item of the speech that began last. */
+  #item = "";
 
   /** The last turn that anything came of; null: there was none. */
   get last() {
@@ -64,7 +66,7 @@ export class Turn {
     if (at_ms !== null && at_ms >= this.#told.at_ms) this.#told = { at_ms, now_ms };
     switch (event.type) {
       case "input_audio_buffer.speech_started":
-        return this.#speaks(number(event.audio_start_ms));
+        return this.#speaks(text(event.item_id), number(event.audio_start_ms));
       case "input_audio_buffer.speech_stopped":
         return this.#stopped(this.#next ?? this.#current, number(event.audio_end_ms));
       case "kame.turn.dropped":
@@ -86,10 +88,16 @@ export class Turn {
     }
   }
 
-  /** @param {number | null} from_ms */
-  #speaks(from_ms) {
+  /**
+   * @param {string} item
+   * @param {number | null} from_ms
+   */
+  #speaks(item, from_ms) {
     const turn = this.#current;
+    const again = item !== "" && item === this.#item;
+    this.#item = item;
     if (turn?.by_voice && turn.sound_ms === null && !turn.over) turn.to_ms = null; // the same turn goes on
+    else if (again && this.#next?.by_voice) this.#next.to_ms = null; // ... of which nothing has come yet
     else this.#next = { ...blank(), by_voice: true, from_ms };
     return true;
   }

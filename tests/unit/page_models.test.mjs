@@ -296,6 +296,13 @@ test("the next turn takes the score's place only when something comes of it", ()
   assert.deepEqual([turn.last.response, turn.last.from_ms, turn.isLive(5600), turn.isLive(50_000)], ["", 5000, true, false]);
 });
 
+test("who goes on before anything was asked has been speaking since the first sound", () => {
+  const stopped = { type: "input_audio_buffer.speech_stopped", item_id: "u", audio_end_ms: 1500 };
+  const on = { type: "input_audio_buffer.speech_started", item_id: "u", audio_start_ms: 1900 };
+  const { turn } = seen(LIVED[0], stopped, on, { ...LIVED[1], at_ms: 2300 });
+  assert.deepEqual([turn.last.from_ms, turn.last.to_ms], [1000, null]);
+});
+
 test("an opener into a pause begins no answer, an answer without knowing words ends with its response", () => {
   const cancelled = { type: "response.done", response: { id: "r", status: "cancelled" } };
   assert.equal(seen(...LIVED.slice(0, 7), cancelled).turn.last.sound_ms, null);
