@@ -9,6 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.support.held_up import HeldUp
 
+pytest_plugins = ["tests.support.repeats"]
 pytest.register_assert_rewrite("tests.support")  # what its asserts compared is printed, too
 
 

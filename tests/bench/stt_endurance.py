@@ -21,7 +21,8 @@ from pathlib import Path
 
 from kame_core.audio import Samples
 from kame_core.stt.base import Recognizer
-from tests.support.ears import Reader, ears, memory_mib
+from tests.support.ears import Reader, ears
+from tests.support.processes import memory_mib
 
 ENGINES = ("pocketsphinx", "faster-whisper", "openai", "kyutai")
 TURN_S = 9.0

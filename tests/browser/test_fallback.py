@@ -274,10 +274,12 @@ async def test_on_a_server_without_webrtc_the_queue_works_too(tmp_path: Path) ->
         second = TalkPage(page, complaints)
         await page.goto(server.base_url)
         for talk, state in ((first, "listening"), (second, "queued")):
+            await talk.page.bring_to_front()  # one behind is drawn now and then only
             await talk.page.get_by_test_id("settings-open").click()
             await talk.page.get_by_test_id("sound-check").click()
             await talk.until(f"s.state === '{state}'", 15)
         await page.get_by_test_id("hint").filter(has_text="number 1 in the line").wait_for()
+        await first.page.bring_to_front()
         await first.page.get_by_test_id("end").click()
         await second.until("s.state === 'listening'", 15)
         assert await first.page.evaluate("captured.connections.length") == 0  # nothing else was tried

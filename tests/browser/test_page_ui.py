@@ -153,6 +153,7 @@ async def test_who_comes_when_all_places_are_taken_waits_and_gets_the_next(tmp_p
         await third.goto(server.base_url)
         await first.talk()
         for waiting, place in ((page, 1), (third, 2)):
+            await waiting.bring_to_front()  # a page behind another is drawn now and then only
             await waiting.get_by_test_id("talk").dblclick()  # the second click does not leave again
             await waiting.get_by_test_id("hint").filter(has_text=f"number {place} in the line").wait_for()
         assert "Everyone is busy" in await shown(page, "state")
@@ -163,6 +164,7 @@ async def test_who_comes_when_all_places_are_taken_waits_and_gets_the_next(tmp_p
         await second.until("s.state === 'listening'", 30)
         await third.get_by_test_id("hint").filter(has_text="number 1 in the line").wait_for()
         await third.get_by_test_id("talk").click()  # leaves
+        await page.bring_to_front()
         assert first.errors + second.errors == []  # waiting is no failed request
 
         # Echo and noise treatment change in the middle of the call: another track goes out, and the call goes on.
@@ -202,6 +204,7 @@ async def test_who_comes_when_all_places_are_taken_waits_and_gets_the_next(tmp_p
 
         # A phone that is held sideways, and one whose keyboard takes half of the screen.
         talk = TalkPage(third, [])
+        await third.bring_to_front()
         await talk.talk()
         assert await third.evaluate(OUT_OF_REACH) == []
         await third.get_by_test_id("example").first.click()

@@ -61,6 +61,8 @@ async def test_partials_come_while_speech_goes_on(model: Path, monkeypatch: pyte
         for start in range(0, sound.size, RATE_HZ // 2):
             push(recognizer, sound[start : start + RATE_HZ // 2])
             partials += await reader.within(0.3)
+        while recognizer._reading or len(partials) < len(readings):
+            partials.append(await reader.next())
         recognizer.flush()
         settled = await reader.settled()
     assert len(partials) >= 4
@@ -323,6 +325,9 @@ async def test_repetitions_are_not_shown_and_read_again(model: Path, monkeypatch
         recognizer, asked = await _read_as(stt, monkeypatch, looping, looping, sound)
         reader = Reader(recognizer)
         push(recognizer, speech(0.6))
+        async with asyncio.timeout(20):
+            while not asked:
+                await asyncio.sleep(0.01)
         assert await reader.within(0.2) == []
         recognizer.flush()
         assert await reader.next() == RecognizerUpdate(0, "No.", settled=True)

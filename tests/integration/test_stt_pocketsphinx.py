@@ -1,21 +1,14 @@
 """The processes behind the embedded recogniser: none outlives the engine, however it is interrupted."""
 
 import asyncio
-import os
 
-import psutil
 import pytest
 
 from kame_core.errors import SpeechToTextError
 from kame_core.stt.pocketsphinx import PocketsphinxSpeechToText
+from tests.support.processes import living_children
 
-
-def children() -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process(os.getpid()).children(recursive=True)
-        if child.status() != psutil.STATUS_ZOMBIE and "pocketsphinx_worker" in " ".join(child.cmdline())
-    ]
+WORKER = "pocketsphinx_worker"
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.02, 0.3])
@@ -26,7 +19,7 @@ async def test_an_engine_that_ends_while_a_process_starts_leaves_none(after_s: f
     await engine.aclose()
     with pytest.raises(SpeechToTextError):
         await opening
-    assert not children()
+    assert not living_children(WORKER)
 
 
 async def test_a_close_that_was_cut_off_is_made_up_for(stt: PocketsphinxSpeechToText) -> None:
@@ -36,9 +29,9 @@ async def test_a_close_that_was_cut_off_is_made_up_for(stt: PocketsphinxSpeechTo
     closing.cancel()
     await asyncio.wait([closing])
     assert closing.cancelled()
-    assert children()
+    assert living_children(WORKER)
     await stt.aclose()
-    assert not children()
+    assert not living_children(WORKER)
 
 
 async def test_nothing_opens_after_the_end(stt: PocketsphinxSpeechToText) -> None:

@@ -16,6 +16,8 @@ from openai import AsyncOpenAI
 from openai.types.realtime import RealtimeSessionCreateRequest
 
 from kame_core.audio import PIECE_SAMPLES, SAMPLE_RATE_HZ, Samples, from_int16, level_dbfs, silence, to_int16
+from tests.support.scripted_ear import ScriptedEar
+from tests.support.scripted_stt import ScriptedSpeechToText
 from tests.support.server import RunningServer, running_server
 from tests.support.speech import say
 from tests.support.understanding import CAPITALS, understood
@@ -28,7 +30,8 @@ QUESTION = "what is the capital of france"
 
 @pytest.fixture
 async def server() -> AsyncIterator[RunningServer]:
-    async with running_server() as running:
+    ear = ScriptedEar(ScriptedSpeechToText(QUESTION))  # what words are understood is not what is tested here
+    async with running_server(loaders=ear) as running:
         yield running
 
 

@@ -3,13 +3,13 @@
 import base64
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Error, Page, async_playwright
 
 from kame_core.audio import Samples, from_int16, resample, write_wav
 
@@ -141,4 +141,8 @@ async def talk_page(
         page.on("pageerror", lambda error: errors.append(str(error)))
         await page.add_init_script(_CAPTURE)
         await page.goto(url)
-        yield TalkPage(page, errors)
+        try:
+            yield TalkPage(page, errors)
+        finally:
+            with suppress(Error):  # it may be closed
+                await page.goto("about:blank", timeout=5000)  # who leaves hangs up

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from kame_core.audio import SAMPLE_RATE_HZ, Samples, resample, silence
 from kame_core.stt.base import Recognizer, RecognizerUpdate, SpeechToText
@@ -74,12 +73,6 @@ class Reader:
         """The stream of updates is over."""
         async with asyncio.timeout(2.0):
             await self._task
-
-
-def memory_mib() -> float:
-    """Of this process and those it started."""
-    own = psutil.Process()
-    return float(sum(process.memory_info().rss for process in (own, *own.children(recursive=True))) / 2**20)
 
 
 def narrow(text: str) -> Samples:

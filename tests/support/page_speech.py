@@ -19,6 +19,7 @@ MICROPHONE = """
     const source = new AudioBufferSourceNode(context, {buffer, loop});
     source.connect(destination);
     source.start();
+    return source;
   };
   window.microphones = [];
   navigator.mediaDevices.getUserMedia = async ({audio}) => {
@@ -30,7 +31,8 @@ MICROPHONE = """
   };
   window.speak = (base64) => {
     const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-    play(Float32Array.from(new Int16Array(bytes.buffer), (sample) => sample / 32768), false);
+    const source = play(Float32Array.from(new Int16Array(bytes.buffer), (sample) => sample / 32768), false);
+    window.spoken = new Promise((resolve) => { source.onended = resolve; });
   };
 })();
 """
@@ -40,6 +42,11 @@ MICROPHONE = """
 async def speak(talk: TalkPage, words: str) -> None:
     """Say something into the page's microphone."""
     await talk.page.evaluate("speak", base64.b64encode(to_int16(say(words)).tobytes()).decode())
+
+
+async def spoken(talk: TalkPage) -> None:
+    """Until what was last said into the page's microphone is over."""
+    await talk.page.evaluate("spoken.then(() => null)")
 
 
 @asynccontextmanager

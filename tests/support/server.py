@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 from aiohttp import web
 
 from app.application import CALLS, ROOM, create_app
@@ -174,6 +175,19 @@ async def server_process(
             process.kill()
         await process.wait()
         await server.reading
+
+
+async def open_calls(base_url: str) -> int:
+    """How many calls a server has."""
+    async with aiohttp.ClientSession() as http, http.get(f"{base_url}/healthz") as response:
+        return int((await response.json())["calls"]["open"])
+
+
+async def no_calls(base_url: str, timeout_s: float = 6.0) -> None:
+    """Wait until a server has no call any more."""
+    async with asyncio.timeout(timeout_s):
+        while await open_calls(base_url):
+            await asyncio.sleep(0.1)
 
 
 def _clean_environment() -> dict[str, str]:

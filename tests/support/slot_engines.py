@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Sequence
 
 from kame_core.audio import FRAME_SAMPLES, Samples, silence
@@ -20,7 +19,6 @@ class RecordingEngine:
         self.before_step = before_step
         self.calls: list[tuple[str, int]] = []
         self.threads: set[str] = set()
-        self.fed_at_s: list[float] = []
         self.mics: list[Samples] = []
         self.faulty: set[int] = set()
         self.refuse_open = False
@@ -48,7 +46,6 @@ class RecordingEngine:
 
     def feed(self, slot: int, oracle: tuple[OracleUpdate, ...], user: UserState | None) -> None:
         self._note("feed", slot)
-        self.fed_at_s.append(time.monotonic())
         if self.fail_feed:
             raise ValueError("injected")
         self._memory[slot].append(f"{user.heard if user else ''}{len(oracle)}")
@@ -78,7 +75,7 @@ class RecordingEngine:
         self._note("shutdown", -1)
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
     """Wait for what another thread does."""
     async with asyncio.timeout(timeout_s):
         while not condition():

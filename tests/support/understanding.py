@@ -24,6 +24,12 @@ CAPITALS = (
     "brussels belgium prague moscow russia tokyo japan ottawa canada cairo egypt"
 )
 
+#: Words of answers that count what is on the Earth.
+COUNTED = (
+    "there are is the and of what one two three four five six seven eight nine ten continents oceans countries rivers "
+    "lakes islands mountains cities languages planets"
+)
+
 
 @functools.cache
 def _decoder(words: str) -> Any:

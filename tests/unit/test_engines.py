@@ -5,6 +5,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 
 from app.engines import EngineRoom, Part, PartState
@@ -12,12 +13,14 @@ from app.loaders import Loaders
 from app.places import Places
 from kame_core.clock import RealClock
 from kame_core.errors import UnavailableError
+from kame_core.frontend.base import SlotOptions
 from kame_core.frontend.echo import EchoEngine
 from kame_core.frontend.host import LocalHost
 from kame_core.options import Mode
 from tests.support.scripted_ear import ScriptedEar
 from tests.support.scripted_stt import ScriptedSpeechToText
-from tests.support.server import NoEngines, make_settings
+from tests.support.server import NoEngines, make_settings, running_server
+from tests.support.slot_engines import RecordingEngine
 
 if TYPE_CHECKING:
     from kame_core.backend.base import ChatModel
@@ -191,6 +194,36 @@ async def test_without_a_voice_the_model_serves_and_says_what_is_missing() -> No
         assert room.require().host_of(Mode.TANDEM).capacity == 4
     finally:
         await room.aclose()
+
+
+async def test_a_server_whose_front_end_fails_at_everything_says_so() -> None:
+    def lose_the_gpu(_tick: int) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    class Losing(ScriptedEar):
+        async def load_frontend(self, room: EngineRoom, voice: "asyncio.Future[TextToSpeech | None]") -> "FrontendHost":
+            host = LocalHost.threaded(RecordingEngine(before_step=lose_the_gpu))
+            room.own(host.aclose)
+            room.ready_part("frontend", "model", why="")
+            return host
+
+    async with running_server(loaders=Losing()) as server, aiohttp.ClientSession() as http:
+
+        async def status(path: str) -> int:
+            async with http.get(server.url(path)) as response:
+                return response.status
+
+        host = server.room.require().frontend
+        assert [await status(path) for path in ("/healthz", "/readyz")] == [200, 200]
+        for _ in range(3):
+            lease = await host.lease(SlotOptions())
+            async with asyncio.timeout(5):
+                assert (await anext(lease.outputs())).fault is not None
+            await lease.aclose()
+        assert [await status(path) for path in ("/healthz", "/readyz")] == [503, 503]
+        (part,) = [part for part in server.room.parts if part.state is PartState.FAILED]
+        assert (part.name, part.choice) == ("frontend", "model")
+        assert "Start the server again" in part.why
 
 
 def test_a_part_as_line_and_json() -> None:

@@ -175,7 +175,7 @@ def test_full_ring_drops_the_oldest_and_counts() -> None:
     assert stats.pushed == 6 * SAMPLE_RATE_HZ
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     jitter_ms=st.lists(st.integers(0, 180), min_size=10, max_size=60),
     lost=st.sets(st.integers(0, 800), max_size=80),

@@ -1,4 +1,7 @@
-"""Word errors of the embedded recogniser: on questions of somebody who has not seen its templates, on real speech."""
+"""Word errors of the embedded recogniser: on questions of somebody who has not seen its templates, on real speech.
+
+Every second question; all of them in every voice are in the benchmark.
+"""
 
 import pytest
 
@@ -20,9 +23,10 @@ def decoder() -> SphinxDecoder:
 @pytest.mark.timeout(300)
 def test_questions_of_somebody_who_has_not_seen_the_templates(decoder: SphinxDecoder) -> None:
     templates = question_templates(lambda word: True)
-    unforeseen = {text for text in HELD_OUT if not any(template.accepts(text.split()) for template in templates)}
-    assert len(unforeseen) >= len(HELD_OUT) / 4
-    plain = [read(decoder, spoken) for spoken in synthetic(HELD_OUT, [PLAIN])]
+    asked = HELD_OUT[1::2]
+    unforeseen = {text for text in asked if not any(template.accepts(text.split()) for template in templates)}
+    assert len(unforeseen) >= len(asked) / 4
+    plain = [read(decoder, spoken) for spoken in synthetic(asked, [PLAIN])]
     assert error_rate(plain) <= 0.12
     hard = [result for result in plain if result.spoken.text in unforeseen]
     hard += [read(decoder, spoken) for spoken in synthetic(sorted(unforeseen), [DEFAULT])]
@@ -30,7 +34,8 @@ def test_questions_of_somebody_who_has_not_seen_the_templates(decoder: SphinxDec
 
 
 def test_questions_as_people_put_them(decoder: SphinxDecoder) -> None:
-    assert error_rate([read(decoder, spoken) for spoken in synthetic(FORESEEN, [PLAIN, FAST])]) <= 0.08
+    spoken = [*synthetic(FORESEEN[::2], [PLAIN]), *synthetic(FORESEEN[1::2], [FAST])]
+    assert error_rate([read(decoder, one) for one in spoken]) <= 0.08
 
 
 @pytest.mark.recordings

@@ -76,7 +76,7 @@ async def test_how_the_sound_is_cut_into_pieces_makes_no_difference_beyond_a_pie
     assert max(abs(a.start_samples - b.start_samples) for a, b in zip(fine, coarse, strict=True)) <= 2400
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     text=st.text(alphabet=st.sampled_from("abc ,.!5$日–"), max_size=50),
     pieces=st.lists(st.tuples(st.integers(0, 6000), st.floats(0, 0.5)), min_size=1, max_size=12),

@@ -99,8 +99,16 @@ async def test_a_job_nobody_waits_for_any_more_is_left_out() -> None:
 async def test_a_closed_crew_drops_what_waits_and_takes_no_more() -> None:
     crew = CrewWorkers("crew")
     held = threading.Event()
-    first = asyncio.create_task(crew.run(held.wait, 5.0))
-    await asyncio.sleep(0.05)
+    begun = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def hold() -> bool:
+        loop.call_soon_threadsafe(begun.set)
+        return held.wait(20.0)
+
+    first = asyncio.create_task(crew.run(hold))
+    async with asyncio.timeout(20.0):
+        await begun.wait()
     waits = asyncio.create_task(crew.run(abs, -1))
     await asyncio.sleep(0)
     crew.close()
