@@ -63,7 +63,8 @@ def run(folder: Path, *arguments: str) -> str:
     (folder / "conftest.py").write_text(SCRIPTED)
     (folder / "test_stalls.py").write_text(TESTS)
     command = [sys.executable, "-m", "pytest", "-p", "tests.support.repeats", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run([*command, folder], cwd=REPOSITORY, capture_output=True, text=True, timeout=60).stdout
+    command += ["--rootdir", str(folder), str(folder)]  # wherever the checkout lies, names are told from here
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60).stdout
 
 
 def test_what_fails_while_held_up_is_run_again_with_everything_new_and_told(tmp_path: Path) -> None:
