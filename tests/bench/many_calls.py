@@ -205,7 +205,7 @@ def table_row(one: Outcome) -> str:
     tick = "" if one.tick_p99_ms is None else f"{one.tick_p99_ms:.0f} ms"
     cells = (
         f"{one.loop_percent:.0f} %",
-        f"{one.others_percent:.0f} %",
+        f"{max(0.0, one.others_percent):.0f} %",
         f"{one.per_call_percent:.2f} %",
         f"{one.gap_p99_ms:.0f} ms",
         f"{one.missing_percent:.1f} %",
