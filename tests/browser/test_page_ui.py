@@ -235,7 +235,8 @@ SENDS = "captured.connections.at(-1).getSenders()[0].track.enabled"
 OUT_OF_REACH = """['talk', 'mute', 'end'].filter((name) => {
   const button = document.querySelector(`[data-testid=${name}]`);
   const {x, y, width, height} = button.getBoundingClientRect();
-  return !button.contains(document.elementFromPoint(x + width / 2, y + height / 2));
+  const within = x >= 0 && y >= 0 && x + width <= innerWidth && y + height <= innerHeight;
+  return !within || !button.contains(document.elementFromPoint(x + width / 2, y + height / 2));
 })"""
 
 
